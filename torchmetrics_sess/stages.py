@@ -13,7 +13,8 @@ from typing import Protocol, TypeAlias
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Image: TypeAlias = Float[Tensor, "3 h w"]
+# The axes have no names, so that the images of a list may differ in size.
+Image: TypeAlias = Float[Tensor, "3 _ _"]
 
 
 @dataclass(frozen=True, eq=False)
