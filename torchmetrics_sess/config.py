@@ -37,7 +37,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     for name in values:
         if name not in names:
             raise ValueError(f"unknown setting `{where}.{name}`{nearest(name, names, prefix=where + '.')}")
-    return cls(**{name: _coerce(value, hints[name], f"{where}.{name}") for name, value in values.items()})
+    return cls(**{name: coerce(value, hints[name], f"{where}.{name}") for name, value in values.items()})
 
 
 def nearest(name: str, candidates: Iterable[str], *, prefix: str = "") -> str:
@@ -55,7 +55,7 @@ def describe(config: Any, *, long: bool = False) -> str:
     Example:
         >>> from torchmetrics_sess.matching import MatchingConfig
         >>> describe(MatchingConfig(iterations=3))
-        'sequential,it3,a0.25,b0.05,t0.2,img0.05,assignment'
+        'sequential,it3,a0.25,b0.05,t0.2,img0.05,one_to_one,floor-1'
     """
     parts = []
     for field in dataclasses.fields(config):
@@ -68,7 +68,13 @@ def describe(config: Any, *, long: bool = False) -> str:
     return ",".join(parts)
 
 
-def _coerce(value: Any, hint: Any, where: str) -> Any:
+def coerce(value: Any, hint: Any, where: str) -> Any:
+    """Return ``value`` if the type ``hint`` accepts it, an integer as a float where a float is asked for.
+
+    Raises:
+        ValueError: if ``hint`` is a choice and ``value`` is none of it.
+        TypeError: if ``value`` is of another type.
+    """
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None

@@ -1,0 +1,53 @@
+"""What every benchmark leaves behind: its figures, and the machine, versions, date and command they came from."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Describe where and when a figure was measured."""
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "numba", "numpy", "scipy")},
+    }
+
+
+def write_results(name: str, rows: Sequence[Mapping[str, Any]], command: Sequence[str]) -> Path:
+    """Write ``rows`` with their circumstances to ``results/<name>.json`` and return its path.
+
+    Args:
+        name: of the benchmark.
+        rows: the figures, one mapping per line of the table.
+        command: what was run, such as ``["python", "benchmarks/matching.py"]``.
+    """
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"command": list(command), "machine": machine(), "rows": list(rows)}, indent=2) + "\n")
+    return path
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,61 @@
+"""The settings of matching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from torchmetrics_sess.config import setting
+
+UpdateOrder: TypeAlias = Literal["sequential", "synchronous"]
+Assignment: TypeAlias = Literal["one_to_one", "transport"]
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """How two scene graphs are matched. The defaults are those of the published numbers.
+
+    Args:
+        update_order: ``"sequential"`` updates each pair of nodes in place, so that later pairs see earlier updates
+            (from the second iteration on: the first reads the initial similarity only); ``"synchronous"`` lets every
+            iteration read the previous one, which makes the score symmetric in its two images. They differ by ~1e-3.
+        iterations: how many times a pair's similarity takes in that of its neighbours.
+        alpha: share of the predicates, against the nodes, in how similar two neighbours are; in [0, 1].
+        beta: share of the neighbours in each update of a pair's similarity; in [0, 1].
+        theta: share of the positions, against the features, in the initial similarity; in [0, 1].
+        image_weight: share of the whole-image cosine, against the graph score, in the score; in [0, 1].
+        assignment: ``"one_to_one"`` matches a node to at most one other, and nodes left over score 0; ``"transport"``
+            takes importance as a mass to be moved, so that a node may be matched by several parts.
+        cosine_floor: cosines of features, of nodes and of whole images, count at least this; in [-1, 1].
+
+    Raises:
+        ValueError: for a setting out of its range.
+        TypeError: if ``iterations`` is not an integer.
+
+    Example:
+        >>> MatchingConfig(assignment="transport", cosine_floor=0.0).iterations
+        7
+    """
+
+    update_order: UpdateOrder = setting("sequential", short="")
+    iterations: int = setting(7, short="it")
+    alpha: float = setting(0.25, short="a")
+    beta: float = setting(0.05, short="b")
+    theta: float = setting(0.2, short="t")
+    image_weight: float = setting(0.05, short="img")
+    assignment: Assignment = setting("one_to_one", short="")
+    cosine_floor: float = setting(-1.0, short="floor")
+
+    def __post_init__(self) -> None:
+        for name, choices in (("update_order", get_args(UpdateOrder)), ("assignment", get_args(Assignment))):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        if not isinstance(self.iterations, int):
+            raise TypeError(f"`iterations` must be int, got {self.iterations!r} ({type(self.iterations).__name__})")
+        if self.iterations < 0:
+            raise ValueError(f"`iterations` must be at least 0, got {self.iterations}")
+        for name, lowest in (("alpha", 0), ("beta", 0), ("theta", 0), ("image_weight", 0), ("cosine_floor", -1)):
+            value = getattr(self, name)
+            if not lowest <= value <= 1:
+                raise ValueError(f"`{name}` must be in [{lowest}, 1], got {value}")

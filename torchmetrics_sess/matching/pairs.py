@@ -1,0 +1,249 @@
+"""Matching as callers see it: graphs checked on the way in, the compiled kernel in threads, results as tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from torchmetrics_sess.graph import SceneGraph
+from torchmetrics_sess.matching.config import MatchingConfig
+
+RELEASED = MatchingConfig()
+
+
+@dataclass(frozen=True, eq=False)
+class MatchResult:
+    """How well two scene graphs match, and through which objects.
+
+    Args:
+        score: the semantic similarity score, ``(1 - image_weight) * graph_score + image_weight * image_score``.
+        graph_score: what the matched objects give.
+        image_score: cosine of the two whole-image features.
+        similarity: final similarity of every pair of objects, ``[n_a, n_b]``.
+        plan: how much of the graph score rests on every pair, ``[n_a, n_b]``, so that ``(plan * similarity).sum()`` is
+            the graph score. With transport it is the plan itself: its rows sum to the importance in ``a``, its columns
+            to that in ``b``. One-to-one, it is the mean of two maximum-weight assignments, weighted by ``n_a`` and
+            ``n_b``: the first scaled by the importance in ``a``, the second by that in ``b``; a row then falls short of
+            its importance as far as its object finds no match.
+        assignment: the matched pairs (i, j), sorted. One-to-one, these are ``min(n_a, n_b)`` pairs, no object in two of
+            them, of the assignment that is best with both importances at once, which the plan need not contain in full;
+            with transport, all pairs between which the plan moves mass.
+    """
+
+    score: float
+    graph_score: float
+    image_score: float
+    similarity: Float64[Tensor, "n_a n_b"]
+    plan: Float64[Tensor, "n_a n_b"]
+    assignment: list[tuple[int, int]]
+
+
+def match_graphs(
+    a: SceneGraph, b: SceneGraph, relation_similarity: Float[Tensor, "p q"], config: MatchingConfig = RELEASED
+) -> MatchResult:
+    """Score how much of the meaning of one image another one keeps.
+
+    The similarity of two objects starts from their features and positions, takes in that of their neighbours for some
+    iterations, and is summed over the best matching of all objects, weighted by importance (Fan et al., section III).
+
+    Args:
+        a: scene graph of the one image, of any floating dtype, on any device.
+        b: scene graph of the other.
+        relation_similarity: similarity of every two predicates, ``[p, p]``, which the relations of both graphs index.
+        config: the settings.
+
+    Returns:
+        The scores and where they come from, in double precision on the CPU. An image against itself scores 1; nothing
+        is clamped.
+
+    Raises:
+        ValueError: if the graphs disagree on the number of features, hold numbers that are not finite, an importance
+            that is negative or does not sum to 1, or a predicate beyond ``p``; or if ``relation_similarity`` is not a
+            square matrix of finite numbers.
+
+    Example:
+        >>> import torch
+        >>> graph = SceneGraph(
+        ...     features=torch.eye(2),
+        ...     centers=torch.tensor([[0.25, 0.5], [0.75, 0.5]]),
+        ...     importance=torch.tensor([0.75, 0.25]),
+        ...     relation=torch.tensor([[-1, 0], [-1, -1]]),
+        ...     confidence=torch.tensor([[-1.0, 0.9], [-1.0, -1.0]]),
+        ...     image_feature=torch.tensor([0.6, 0.8]),
+        ... )
+        >>> result = match_graphs(graph, graph, relation_similarity=torch.eye(56))
+        >>> round(result.score, 6), result.assignment
+        (1.0, [(0, 0), (1, 1)])
+    """
+    known = _read_relation_similarity(relation_similarity)
+    problem = _pose(_read(a, "a", len(known)), _read(b, "b", len(known)), config, "a", "b")
+    return _solve(problem, known, config)
+
+
+def match_graph_pairs(
+    graphs_a: Sequence[SceneGraph],
+    graphs_b: Sequence[SceneGraph],
+    relation_similarity: Float[Tensor, "p q"],
+    config: MatchingConfig = RELEASED,
+    threads: int | None = None,
+) -> list[MatchResult]:
+    """Match many pairs of scene graphs at once; see :func:`match_graphs`.
+
+    Args:
+        graphs_a: the scene graphs of some images.
+        graphs_b: as many others; the k-th is matched with the k-th of ``graphs_a``.
+        relation_similarity: similarity of every two predicates, ``[p, p]``.
+        config: the settings.
+        threads: how many pairs to match at a time, which changes no result; by default one per available processor.
+
+    Returns:
+        One result per pair, in order.
+
+    Raises:
+        ValueError: as for :func:`match_graphs`, or if the two sequences differ in length, or ``threads`` is below 1.
+
+    Example:
+        >>> match_graph_pairs([], [], relation_similarity=torch.eye(56))
+        []
+    """
+    if len(graphs_a) != len(graphs_b):
+        raise ValueError(f"`graphs_a` and `graphs_b` must be as many, got {len(graphs_a)} and {len(graphs_b)}")
+    if threads is not None and threads < 1:
+        raise ValueError(f"`threads` must be at least 1, got {threads}")
+    known = _read_relation_similarity(relation_similarity)
+    problems = []
+    for k, (a, b) in enumerate(zip(graphs_a, graphs_b, strict=True)):
+        name_a, name_b = f"graphs_a[{k}]", f"graphs_b[{k}]"
+        problems.append(_pose(_read(a, name_a, len(known)), _read(b, name_b, len(known)), config, name_a, name_b))
+
+    workers = min(threads or _processors(), len(problems))
+    if workers <= 1:
+        return [_solve(problem, known, config) for problem in problems]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(lambda problem: _solve(problem, known, config), problems))
+
+
+class _Nodes(NamedTuple):
+    """What matching reads of a scene graph, as numpy arrays in double precision."""
+
+    features: NDArray[np.float64]
+    centers: NDArray[np.float64]
+    importance: NDArray[np.float64]
+    relation: NDArray[np.int64]
+    image_feature: NDArray[np.float64]
+
+
+class _Problem(NamedTuple):
+    """What is left to do once features and positions have been compared."""
+
+    similarity: NDArray[np.float64]
+    relation_a: NDArray[np.int64]
+    relation_b: NDArray[np.int64]
+    importance_a: NDArray[np.float64]
+    importance_b: NDArray[np.float64]
+    image_score: float
+
+
+def _array(tensor: Tensor, dtype: torch.dtype = torch.float64) -> NDArray[Any]:
+    # To the CPU first: not every device knows double precision.
+    return tensor.detach().cpu().to(dtype).contiguous().numpy()
+
+
+def _read(graph: SceneGraph, name: str, predicates: int) -> _Nodes:
+    nodes = _Nodes(
+        features=_array(graph.features),
+        centers=_array(graph.centers),
+        importance=_array(graph.importance),
+        relation=_array(graph.relation, torch.int64),
+        image_feature=_array(graph.image_feature),
+    )
+    for field in ("features", "centers", "importance", "image_feature"):
+        if not np.isfinite(getattr(nodes, field)).all():
+            raise ValueError(f"`{name}.{field}` must be finite, got NaN or infinity")
+    # Half precision is allowed its rounding.
+    total = nodes.importance.sum()
+    if nodes.importance.min() < 0 or abs(total - 1) > 0.01:
+        raise ValueError(
+            f"`{name}.importance` must be positive and sum to 1, got a sum of {total:g} "
+            f"and a minimum of {nodes.importance.min():g}"
+        )
+    if nodes.relation.max() >= predicates:
+        raise ValueError(
+            f"`{name}.relation` must be below {predicates}, the size of `relation_similarity`, "
+            f"got {nodes.relation.max()}"
+        )
+    # An importance that underflowed to 0 would leave neighbours without any weight to share.
+    return nodes._replace(importance=np.maximum(nodes.importance, np.finfo(np.float64).tiny))
+
+
+def _read_relation_similarity(relation_similarity: Tensor) -> NDArray[np.float64]:
+    shape = list(relation_similarity.shape)
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(f"`relation_similarity` must be a square matrix, got shape {shape}")
+    known = _array(relation_similarity)
+    if not np.isfinite(known).all():
+        raise ValueError("`relation_similarity` must be finite, got NaN or infinity")
+    return known
+
+
+def _pose(a: _Nodes, b: _Nodes, config: MatchingConfig, name_a: str, name_b: str) -> _Problem:
+    if a.features.shape[1] != b.features.shape[1]:
+        raise ValueError(
+            f"`{name_a}` and `{name_b}` must come from one encoder, "
+            f"got features of {a.features.shape[1]} and {b.features.shape[1]} numbers"
+        )
+    cosine = np.maximum(a.features @ b.features.T, config.cosine_floor)
+    offset = a.centers[:, None] - b.centers[None, :]
+    nearness = 1 - (offset**2).sum(-1) / 2
+    return _Problem(
+        similarity=(1 - config.theta) * cosine + config.theta * nearness,
+        relation_a=a.relation,
+        relation_b=b.relation,
+        importance_a=a.importance,
+        importance_b=b.importance,
+        image_score=max(float(a.image_feature @ b.image_feature), config.cosine_floor),
+    )
+
+
+def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
+    # Only a caller that matches should wait for the compiler to load.
+    from torchmetrics_sess.matching.kernel import match
+
+    similarity, plan, matched = match(
+        problem.similarity,
+        problem.relation_a,
+        problem.relation_b,
+        problem.importance_a,
+        problem.importance_b,
+        known,
+        float(config.alpha),
+        float(config.beta),
+        config.iterations,
+        config.update_order == "synchronous",
+        config.assignment == "transport",
+    )
+    graph_score = float((plan * similarity).sum())
+    return MatchResult(
+        score=(1 - config.image_weight) * graph_score + config.image_weight * problem.image_score,
+        graph_score=graph_score,
+        image_score=problem.image_score,
+        similarity=torch.from_numpy(similarity),
+        plan=torch.from_numpy(plan),
+        assignment=[(i, j) for i, j in np.argwhere(matched > 0).tolist()],
+    )
+
+
+def _processors() -> int:
+    # A process may be confined to fewer processors than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
