@@ -44,7 +44,7 @@ class CropTransform:
     sizes go through together; and only what the centre crop keeps is ever computed.
 
     Results are those of PIL to one of 256 levels. Pillow 13 begins with the columns where a crop is tall, which changes
-    single levels there; the order here is always that of the releases before, so that no score depends on Pillow.
+    a few levels there; the order here is always that of the releases before, so that no score depends on Pillow.
 
     Args:
         resize: what the short side becomes, or (height, width) where the aspect is not kept.
