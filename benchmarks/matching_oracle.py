@@ -42,14 +42,18 @@ def match(a: SceneGraph, b: SceneGraph, relation_similarity: Array, config: Matc
                     benefit = (1 - config.alpha) * source[np.ix_(near_i, near_j)] + config.alpha * known
                     share_i, share_j = w[near_i] / w[near_i].sum(), v[near_j] / v[near_j].sum()
                     if config.assignment == "transport":
-                        value = transport(benefit, share_i, share_j)
+                        by_row = transport(benefit, share_i, share_j, config.slack)
+                        by_column = transport(benefit.T, share_j, share_i, config.slack)
                     else:
                         by_row, by_column = assign(benefit, share_i, share_j)
-                        value = (by_row * w[i] + by_column * v[j]) / (w[i] + v[j])
+                    value = (by_row * w[i] + by_column * v[j]) / (w[i] + v[j])
                 similarity[i, j] = (1 - config.beta) * similarity[i, j] + config.beta * value
 
     if config.assignment == "transport":
-        return transport(similarity, w / w.sum(), v / v.sum()), similarity
+        w, v = w / w.sum(), v / v.sum()
+        by_row = transport(similarity, w, v, config.slack)
+        by_column = transport(similarity.T, v, w, config.slack)
+        return (by_row + by_column) / 2, similarity
     by_row, by_column = assign(similarity, w, v)
     return (len(w) * by_row + len(v) * by_column) / (len(w) + len(v)), similarity
 
@@ -63,15 +67,20 @@ def assign(benefit: Array, row_weight: Array, column_weight: Array) -> tuple[flo
     return values[0], values[1]
 
 
-def transport(benefit: Array, supply: Array, demand: Array) -> float:
-    """Return the most benefit that any plan with these marginals carries."""
+def transport(benefit: Array, supply: Array, demand: Array, slack: float = 0.0) -> float:
+    """Return the most benefit of any plan that moves all of ``supply``, with columns taking ``slack`` over demand."""
     rows, columns = benefit.shape
-    marginals = np.concatenate([np.kron(np.eye(rows), np.ones(columns)), np.kron(np.ones(rows), np.eye(columns))])
+    from_rows = np.kron(np.eye(rows), np.ones(columns))
+    to_columns = np.kron(np.ones(rows), np.eye(columns))
     # The solver is exact to 1e-7 of an absolute amount: large masses make that negligible.
     mass = 1e6
-    # One marginal follows from the others; rounding must not make it contradict them.
-    b_eq = mass * np.concatenate([supply, demand])[:-1]
-    return float(-linprog(-benefit.ravel(), A_eq=marginals[:-1], b_eq=b_eq).fun) / mass
+    if slack > 0:
+        limits = {"A_eq": from_rows, "b_eq": mass * supply, "A_ub": to_columns, "b_ub": mass * (1 + slack) * demand}
+    else:
+        # One marginal follows from the others; rounding must not make it contradict them.
+        marginals = np.concatenate([from_rows, to_columns])[:-1]
+        limits = {"A_eq": marginals, "b_eq": mass * np.concatenate([supply, demand])[:-1]}
+    return float(-linprog(-benefit.ravel(), **limits).fun) / mass
 
 
 def random_relation_similarity(seed: int) -> Array:

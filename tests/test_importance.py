@@ -275,7 +275,7 @@ class TestObjectImportance:
 
     @pytest.mark.usefixtures("unchecked")
     def test_refuses_masks_that_are_not_boolean(self) -> None:
-        with pytest.raises(TypeError, match=r"`masks` must be boolean, got torch\.uint8"):
+        with pytest.raises(TypeError, match=r"`masks` must be boolean or floating point, got torch\.uint8"):
             object_importance(torch.zeros(4, 4), torch.zeros(2, 4, 4, dtype=torch.uint8), torch.zeros(2, 2))
 
 

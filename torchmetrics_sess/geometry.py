@@ -5,16 +5,19 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+from torch.nn import functional
 
 # A product needs its masks as numbers, eight times their size: so many are held at once (8 MiB), not all of them.
 _CHUNK = 2**20
 
 
-def mask_sums(masks: Bool[Tensor, "*b n h w"], maps: Shaped[Tensor, "*#b k h w"]) -> Float[Tensor, "*b n k"]:
+def mask_sums(
+    masks: Bool[Tensor, "*b n h w"] | Float[Tensor, "*b n h w"], maps: Shaped[Tensor, "*#b k h w"]
+) -> Float[Tensor, "*b n k"]:
     """Sum every map over the pixels of every mask.
 
     Args:
-        masks: pixels of the objects, ``[*b, n, h, w]``; they may overlap.
+        masks: pixels of the objects, or how far every pixel belongs to each, ``[*b, n, h, w]``; they may overlap.
         maps: what to sum, ``[*b, k, h, w]``; leading dimensions broadcast.
 
     Returns:
@@ -38,14 +41,14 @@ def mask_sums(masks: Bool[Tensor, "*b n h w"], maps: Shaped[Tensor, "*#b k h w"]
     return sums
 
 
-def mask_centers(masks: Bool[Tensor, "*b n h w"]) -> Float[Tensor, "*b n 2"]:
+def mask_centers(masks: Bool[Tensor, "*b n h w"] | Float[Tensor, "*b n h w"]) -> Float[Tensor, "*b n 2"]:
     """Return the mean (row / height, column / width) of the pixels of every mask.
 
     Pixels are counted from 0, so that the centre of a full mask lies half a pixel before the middle; this is what the
     published numbers were computed with. The sums are exact where the device has float64.
 
     Args:
-        masks: pixels of the objects, ``[*b, n, h, w]``.
+        masks: pixels of the objects, or how far every pixel belongs to each, ``[*b, n, h, w]``.
 
     Returns:
         float32 in [0, 1), ``[*b, n, 2]``; (0.5, 0.5) for an empty mask.
@@ -65,3 +68,26 @@ def mask_centers(masks: Bool[Tensor, "*b n h w"]) -> Float[Tensor, "*b n 2"]:
     totals, areas = sums[..., :2], sums[..., 2:]
     centers = totals / areas / sums.new_tensor([height, width])
     return torch.where(areas > 0, centers, 0.5).float()
+
+
+def crisp_masks(memberships: Float[Tensor, "n h w"], height: int, width: int) -> Bool[Tensor, "n {height} {width}"]:
+    """Give every pixel of an image to the object that it most belongs to.
+
+    Args:
+        memberships: how far every place belongs to each object, at any resolution, ``[n, h, w]``.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Returns:
+        ``[n, height, width]``; every pixel lies in exactly one mask.
+
+    Example:
+        >>> import torch
+        >>> crisp_masks(torch.tensor([[[0.9, 0.2]], [[0.1, 0.8]]]), height=1, width=4).int()
+        tensor([[[1, 1, 0, 0]],
+        <BLANKLINE>
+                [[0, 0, 1, 1]]], dtype=torch.int32)
+    """
+    resized = functional.interpolate(memberships[None], (height, width), mode="bilinear", align_corners=False)[0]
+    owner = resized.argmax(dim=0)
+    return owner == torch.arange(len(memberships), device=memberships.device).view(-1, 1, 1)

@@ -85,7 +85,7 @@ class SceneGraph:
 
     def to(self, *args: Any, **kwargs: Any) -> SceneGraph:
         """Move or cast like :meth:`torch.Tensor.to`; a floating dtype leaves predicates and masks as they are."""
-        moved = {}
+        moved: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is None:

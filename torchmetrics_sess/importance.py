@@ -106,7 +106,7 @@ def spectral_residual(images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w
 
 def object_importance(
     saliency: Float[Tensor, "*b h w"],
-    masks: Bool[Tensor, "*b n h w"],
+    masks: Bool[Tensor, "*b n h w"] | Float[Tensor, "*b n h w"],
     confidence: Float[Tensor, "*b n n"],
     config: ImportanceConfig = _DEFAULT,
     valid: Bool[Tensor, "*b n"] | None = None,
@@ -120,7 +120,7 @@ def object_importance(
 
     Args:
         saliency: where viewers look, not negative, ``[h, w]``, or ``[*b, h, w]`` for a batch; its scale is irrelevant.
-        masks: pixels of the objects, ``[*b, n, h, w]``; they may overlap.
+        masks: pixels of the objects, or how far every pixel belongs to each, ``[*b, n, h, w]``; they may overlap.
         confidence: probability of the relation of every ordered pair (subject, object), ``[*b, n, n]``; values
             below 0 mean that there is none. The diagonal is ignored.
         config: roots and weights.
@@ -132,7 +132,7 @@ def object_importance(
 
     Raises:
         ValueError: if the shapes do not agree.
-        TypeError: if ``masks`` is not boolean.
+        TypeError: if ``masks`` is neither boolean nor floating point.
 
     Source:
         Fan et al., *Semantic Similarity Score for Measuring Visual Similarity at Semantic Level*, IEEE IoT-J 2024.
@@ -163,8 +163,8 @@ def object_importance(
 
 
 def _check_shapes(saliency: Tensor, masks: Tensor, confidence: Tensor, valid: Tensor | None) -> None:
-    if masks.dtype != torch.bool:
-        raise TypeError(f"`masks` must be boolean, got {masks.dtype}")
+    if masks.dtype != torch.bool and not masks.is_floating_point():
+        raise TypeError(f"`masks` must be boolean or floating point, got {masks.dtype}")
     if masks.ndim < 3:
         raise ValueError(f"`masks` must be [*b, n, h, w], got shape {list(masks.shape)}")
     *batch, n, height, width = masks.shape

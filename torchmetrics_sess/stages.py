@@ -1,14 +1,14 @@
 """What the stages of extraction hand to each other, and the one method that each kind of stage has.
 
-Data flows one way: images → masks → relations → embeddings → scene graphs. Every batch type here holds images that share
-one working size, with objects padded to a common number; a stage receives and returns a list of such batches, so that
-it may work on all images of an update at once. Images between stages are float32 RGB in [0, 1] on the device.
+Data flows one way: images → masks → relations → embeddings → scene graphs. Every batch type here holds images that
+share one working size, with objects padded to a common number; a stage receives and returns a list of such batches, so
+that it may work on all images of an update at once. Images between stages are float32 RGB in [0, 1] on the device.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -22,14 +22,15 @@ class Segmentation:
     """Masks of ``b`` images that share one working size.
 
     Args:
-        masks: pixels of every object, ``[b, k, h, w]``; padded slots are empty.
+        masks: pixels of every object, ``[b, k, h, w]``; either bool, or how far every pixel belongs to the object, in
+            [0, 1]. Padded slots are empty.
         valid: which slots hold an object, ``[b, k]``.
         tokens: one descriptor per mask, if the segmenter has one, ``[b, k, d]``.
         image_tokens: one descriptor per image, if the segmenter has one, ``[b, d]``.
         saliency: where a viewer looks, in [0, 1], if the segmenter's network tells, ``[b, h, w]``.
     """
 
-    masks: Bool[Tensor, "b k h w"]
+    masks: Bool[Tensor, "b k h w"] | Float[Tensor, "b k h w"]
     valid: Bool[Tensor, "b k"]
     tokens: Float[Tensor, "b k d"] | None = None
     image_tokens: Float[Tensor, "b d"] | None = None
@@ -64,6 +65,7 @@ class Embeddings:
     image_features: Float[Tensor, "b d"]
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """Finds the objects of images."""
 
@@ -72,6 +74,7 @@ class Segmenter(Protocol):
         ...
 
 
+@runtime_checkable
 class RelationModel(Protocol):
     """Says how the objects of an image relate."""
 
@@ -80,6 +83,7 @@ class RelationModel(Protocol):
         ...
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Embeds objects and whole images."""
 

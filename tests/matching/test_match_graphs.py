@@ -25,6 +25,7 @@ KNOWN = torch.from_numpy(random_relation_similarity(0))
 laws = settings(derandomize=True, deadline=None, max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 orders = st.sampled_from(get_args(UpdateOrder))
+slacks = st.sampled_from([0.0, 0.25, 1.0])
 assignments = st.sampled_from(get_args(Assignment))
 
 
@@ -80,9 +81,11 @@ def test_agrees_with_plain_scipy(a: SceneGraph, b: SceneGraph, order: UpdateOrde
 
 
 @settings(laws, max_examples=15)
-@given(graphs(nodes=4), graphs(nodes=4), orders)
-def test_transport_agrees_with_linear_programming(a: SceneGraph, b: SceneGraph, order: UpdateOrder) -> None:
-    config = MatchingConfig(update_order=order, alpha=0.4, beta=0.3, iterations=2, assignment="transport")
+@given(graphs(nodes=4), graphs(nodes=4), orders, slacks)
+def test_transport_agrees_with_linear_programming(
+    a: SceneGraph, b: SceneGraph, order: UpdateOrder, slack: float
+) -> None:
+    config = MatchingConfig(update_order=order, alpha=0.4, beta=0.3, iterations=2, assignment="transport", slack=slack)
     result = match_graphs(a, b, KNOWN, config)
     graph_score, similarity = matching_oracle.match(a, b, KNOWN.numpy(), config)
     assert result.graph_score == pytest.approx(graph_score, abs=1e-9)
@@ -100,11 +103,14 @@ def crowd(nodes: int, seed: int, spread: float, ties: bool) -> SceneGraph:
 
 
 @laws
-@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([0, 1, 6]), st.booleans(), seeds)
-def test_transport_is_optimal(rows: int, columns: int, spread: int, ties: bool, seed: int) -> None:
+@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([0, 1, 6]), st.booleans(), seeds, slacks)
+def test_transport_is_optimal(rows: int, columns: int, spread: int, ties: bool, seed: int, slack: float) -> None:
     a, b = crowd(rows, seed, spread, ties), crowd(columns, seed + 1, spread, ties)
-    result = match_graphs(a, b, KNOWN, MatchingConfig(iterations=0, assignment="transport"))
-    best = matching_oracle.transport(result.similarity.numpy(), a.importance.numpy(), b.importance.numpy())
+    result = match_graphs(a, b, KNOWN, MatchingConfig(iterations=0, assignment="transport", slack=slack))
+    similarity, w, v = result.similarity.numpy(), a.importance.numpy(), b.importance.numpy()
+    best = (
+        matching_oracle.transport(similarity, w, v, slack) + matching_oracle.transport(similarity.T, v, w, slack)
+    ) / 2
     assert result.graph_score == pytest.approx(best, abs=1e-9)
 
 
@@ -120,9 +126,12 @@ def test_transport_spends_every_mass(rows: int, columns: int, spread: int, ties:
 
 
 @laws
-@given(graphs(), orders, assignments)
-def test_a_graph_against_itself_scores_one(graph: SceneGraph, order: UpdateOrder, assignment: Assignment) -> None:
-    result = match_graphs(graph, graph, KNOWN, MatchingConfig(update_order=order, assignment=assignment))
+@given(graphs(), orders, assignments, slacks)
+def test_a_graph_against_itself_scores_one(
+    graph: SceneGraph, order: UpdateOrder, assignment: Assignment, slack: float
+) -> None:
+    config = MatchingConfig(update_order=order, assignment=assignment, slack=slack)
+    result = match_graphs(graph, graph, KNOWN, config)
     assert (result.score, result.graph_score, result.image_score) == pytest.approx((1, 1, 1), abs=1e-12)
     assert result.similarity.diagonal().numpy() == pytest.approx(1, abs=1e-12)
 
@@ -150,11 +159,11 @@ def test_synchronous_updates_are_symmetric(a: SceneGraph, b: SceneGraph, assignm
 
 
 @laws
-@given(graphs(), graphs(), orders, assignments)
+@given(graphs(), graphs(), orders, assignments, slacks)
 def test_similarities_in_the_unit_interval_give_scores_in_it(
-    a: SceneGraph, b: SceneGraph, order: UpdateOrder, assignment: Assignment
+    a: SceneGraph, b: SceneGraph, order: UpdateOrder, assignment: Assignment, slack: float
 ) -> None:
-    config = MatchingConfig(update_order=order, assignment=assignment, cosine_floor=0.0)
+    config = MatchingConfig(update_order=order, assignment=assignment, slack=slack, cosine_floor=0.0)
     result = match_graphs(a, b, KNOWN.clamp(min=0), config)
     for value in (result.score, result.graph_score, result.image_score):
         assert -1e-12 <= value <= 1 + 1e-12
@@ -176,6 +185,19 @@ def test_more_similar_predicates_raise_the_score_of_related_objects() -> None:
     a, b = random_graph(8, 20, 0), random_graph(8, 20, 1)
     for assignment in get_args(Assignment):
         assert score(a, b, KNOWN + 0.5, assignment=assignment) > score(a, b, assignment=assignment) + 1e-3
+
+
+@laws
+@given(graphs(), graphs(), orders)
+def test_slack_never_lowers_the_score_and_forgives_shifted_importance(
+    a: SceneGraph, b: SceneGraph, order: UpdateOrder
+) -> None:
+    how: dict[str, Any] = {"update_order": order, "assignment": "transport"}
+    tight, loose = score(a, b, **how), score(a, b, slack=0.5, **how)
+    assert loose >= tight - 1e-12
+    shifted = dataclasses.replace(a, importance=(a.importance * torch.linspace(0.9, 1.1, len(a))))
+    shifted = dataclasses.replace(shifted, importance=shifted.importance / shifted.importance.sum())
+    assert score(a, shifted, slack=0.5, **how) == pytest.approx(1, abs=1e-9)
 
 
 @laws

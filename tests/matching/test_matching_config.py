@@ -23,13 +23,14 @@ def test_every_setting_shows_in_the_signature() -> None:
         "theta": 0.3,
         "image_weight": 0.15,
         "assignment": "transport",
+        "slack": 0.25,
         "cosine_floor": 0.0,
     }
     for name, value in changed.items():
         config = from_mapping(MatchingConfig, {name: value}, where="matching")
         assert describe(config) != describe(MatchingConfig())
     config = from_mapping(MatchingConfig, changed, where="matching")
-    assert describe(config) == "synchronous,it3,a0.5,b0.1,t0.3,img0.15,transport,floor0"
+    assert describe(config) == "synchronous,it3,a0.5,b0.1,t0.3,img0.15,transport,slack0.25,floor0"
 
 
 def validate(name: str, value: Any) -> None:

@@ -26,6 +26,9 @@ class MatchingConfig:
         image_weight: share of the whole-image cosine, against the graph score, in the score; in [0, 1].
         assignment: ``"one_to_one"`` matches a node to at most one other, and nodes left over score 0; ``"transport"``
             takes importance as a mass to be moved, so that a node may be matched by several parts.
+        slack: with transport, by how much a node may take in more than its own importance; in [0, 1]. Above 0, the mass
+            of either graph is moved to the other in turn, and the two results are averaged; this forgives distortions
+            that only shift importance between nodes.
         cosine_floor: cosines of features, of nodes and of whole images, count at least this; in [-1, 1].
 
     Raises:
@@ -44,6 +47,7 @@ class MatchingConfig:
     theta: float = setting(0.2, short="t")
     image_weight: float = setting(0.05, short="img")
     assignment: Assignment = setting("one_to_one", short="")
+    slack: float = setting(0.0, short="slack")
     cosine_floor: float = setting(-1.0, short="floor")
 
     def __post_init__(self) -> None:
@@ -55,7 +59,8 @@ class MatchingConfig:
             raise TypeError(f"`iterations` must be int, got {self.iterations!r} ({type(self.iterations).__name__})")
         if self.iterations < 0:
             raise ValueError(f"`iterations` must be at least 0, got {self.iterations}")
-        for name, lowest in (("alpha", 0), ("beta", 0), ("theta", 0), ("image_weight", 0), ("cosine_floor", -1)):
+        shares = ("alpha", "beta", "theta", "image_weight", "slack")
+        for name, lowest in (*((share, 0) for share in shares), ("cosine_floor", -1)):
             value = getattr(self, name)
             if not lowest <= value <= 1:
                 raise ValueError(f"`{name}` must be in [{lowest}, 1], got {value}")

@@ -104,7 +104,7 @@ def _route(
     Args:
         gain: per unit of flow, ``[>= rows, >= columns]``.
         supply: multiples of 2^-52 up to 1; their sum is at most that of ``demand``.
-        demand: likewise.
+        demand: likewise, up to 2.
         rows: how many rows of ``gain`` count.
         columns: how many columns of ``gain`` count.
         flow: receives the plan.
@@ -218,6 +218,37 @@ def _route(
 
 
 @compiled
+def _route_with_slack(
+    gain: Array,
+    row_mass: Array,
+    column_mass: Array,
+    slack: float,
+    rows: int,
+    columns: int,
+    flow: Array,
+    turned_gain: Array,
+    turned_flow: Array,
+    capacity: Array,
+    numbers: Array,
+    links: Indices,
+) -> tuple[float, float]:
+    """Route the mass of all rows, then that of all columns, to nodes that may each take ``slack`` more than their own.
+
+    Returns:
+        the gain of either plan; ``flow`` receives the first plan and ``turned_flow`` the second, transposed.
+    """
+    for column in range(columns):
+        capacity[column] = np.floor((1.0 + slack) * column_mass[column] * GRID) / GRID
+    by_row = _route(gain, row_mass, capacity, rows, columns, flow, numbers, links)
+    for row in range(rows):
+        capacity[row] = np.floor((1.0 + slack) * row_mass[row] * GRID) / GRID
+        for column in range(columns):
+            turned_gain[column, row] = gain[row, column]
+    by_column = _route(turned_gain, column_mass, capacity, columns, rows, turned_flow, numbers, links)
+    return by_row, by_column
+
+
+@compiled
 def _assign_subsets(
     benefit: Array, row_weight: Array, column_weight: Array, rows: int, columns: int, best: Array
 ) -> tuple[float, float]:
@@ -301,6 +332,7 @@ def match(
     iterations: int,
     synchronous: bool,
     transport: bool,
+    slack: float,
 ) -> tuple[Array, Array, Array]:
     """Match two scene graphs.
 
@@ -316,6 +348,7 @@ def match(
         iterations: how many updates.
         synchronous: whether every update reads the previous one only.
         transport: whether importance is a mass to be transported, rather than a weight of one-to-one matches.
+        slack: share of its own mass that a node may take in beyond it, with transport.
 
     Returns:
         the final similarity, the weight of every pair in the graph score, and which pairs are matched (where
@@ -329,6 +362,8 @@ def match(
     benefit = np.empty((size, size))
     gain = np.empty((size, size))
     flow = np.empty((size, size))
+    turned_flow = np.empty((size, size))
+    capacity = np.empty(size)
     numbers = np.empty((4, size))
     links = np.empty((4, size), np.int64)
     row_share = np.empty(size)
@@ -366,34 +401,65 @@ def match(
                     for k in range(columns):
                         column_share[k] = share_a[start_a[i] + k] if swap else share_b[start_b[j] + k]
 
-                    if transport and rows == 1:
-                        value = 0.0
-                        for m in range(columns):
-                            value += benefit[0, m] * column_share[m]
+                    if transport and slack == 0.0:
+                        by_row = by_column = _route(
+                            benefit, row_share, column_share, rows, columns, flow, numbers, links
+                        )
                     elif transport:
-                        value = _route(benefit, row_share, column_share, rows, columns, flow, numbers, links)
+                        by_row, by_column = _route_with_slack(
+                            benefit,
+                            row_share,
+                            column_share,
+                            slack,
+                            rows,
+                            columns,
+                            flow,
+                            gain,
+                            turned_flow,
+                            capacity,
+                            numbers,
+                            links,
+                        )
+                    elif rows <= SUBSET_ROWS:
+                        by_row, by_column = _assign_subsets(benefit, row_share, column_share, rows, columns, best)
                     else:
-                        if rows <= SUBSET_ROWS:
-                            by_row, by_column = _assign_subsets(benefit, row_share, column_share, rows, columns, best)
-                        else:
-                            for k in range(rows):
-                                for m in range(columns):
-                                    gain[k, m] = benefit[k, m] * row_share[k]
-                            by_row = _route(gain, ones, ones, rows, columns, flow, numbers, links)
-                            for k in range(rows):
-                                for m in range(columns):
-                                    gain[k, m] = benefit[k, m] * column_share[m]
-                            by_column = _route(gain, ones, ones, rows, columns, flow, numbers, links)
-                        weight_row = importance_b[j] if swap else importance_a[i]
-                        weight_column = importance_a[i] if swap else importance_b[j]
-                        value = (by_row * weight_row + by_column * weight_column) / (weight_row + weight_column)
+                        for k in range(rows):
+                            for m in range(columns):
+                                gain[k, m] = benefit[k, m] * row_share[k]
+                        by_row = _route(gain, ones, ones, rows, columns, flow, numbers, links)
+                        for k in range(rows):
+                            for m in range(columns):
+                                gain[k, m] = benefit[k, m] * column_share[m]
+                        by_column = _route(gain, ones, ones, rows, columns, flow, numbers, links)
+                    weight_row = importance_b[j] if swap else importance_a[i]
+                    weight_column = importance_a[i] if swap else importance_b[j]
+                    value = (by_row * weight_row + by_column * weight_column) / (weight_row + weight_column)
                 similarity[i, j] = (1.0 - beta) * similarity[i, j] + beta * value
 
     if transport:
         plan = np.empty((n_a, n_b))
         _masses(importance_a, n_a, row_share)
         _masses(importance_b, n_b, column_share)
-        _route(similarity, row_share, column_share, n_a, n_b, plan, numbers, links)
+        if slack == 0.0:
+            _route(similarity, row_share, column_share, n_a, n_b, plan, numbers, links)
+            return similarity, plan, plan
+        _route_with_slack(
+            similarity,
+            row_share,
+            column_share,
+            slack,
+            n_a,
+            n_b,
+            flow,
+            gain,
+            turned_flow,
+            capacity,
+            numbers,
+            links,
+        )
+        for i in range(n_a):
+            for j in range(n_b):
+                plan[i, j] = (flow[i, j] + turned_flow[j, i]) / 2.0
         return similarity, plan, plan
     plan, matched = _assign_graphs(similarity, importance_a, importance_b, gain, flow, numbers, links)
     return similarity, plan, matched

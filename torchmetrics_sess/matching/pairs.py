@@ -31,7 +31,8 @@ class MatchResult:
         similarity: final similarity of every pair of objects, ``[n_a, n_b]``.
         plan: how much of the graph score rests on every pair, ``[n_a, n_b]``, so that ``(plan * similarity).sum()`` is
             the graph score. With transport it is the plan itself: its rows sum to the importance in ``a``, its columns
-            to that in ``b``. One-to-one, it is the mean of two maximum-weight assignments, weighted by ``n_a`` and
+            to that in ``b``; with slack, it is the mean of two plans, of which one has these rows and the other these
+            columns. One-to-one, it is the mean of two maximum-weight assignments, weighted by ``n_a`` and
             ``n_b``: the first scaled by the importance in ``a``, the second by that in ``b``; a row then falls short of
             its importance as far as its object finds no match.
         assignment: the matched pairs (i, j), sorted. One-to-one, these are ``min(n_a, n_b)`` pairs, no object in two of
@@ -230,6 +231,7 @@ def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
         config.iterations,
         config.update_order == "synchronous",
         config.assignment == "transport",
+        float(config.slack),
     )
     graph_score = float((plan * similarity).sum())
     return MatchResult(

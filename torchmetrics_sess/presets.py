@@ -1,0 +1,239 @@
+"""Presets: named choices and settings of every stage, from YAML, and the signature that tells them apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from torchmetrics_sess.__about__ import __version__
+from torchmetrics_sess.config import coerce, describe, from_mapping, nearest, setting
+from torchmetrics_sess.importance import ImportanceConfig
+from torchmetrics_sess.matching import MatchingConfig
+from torchmetrics_sess.weights import WEIGHTS
+
+if TYPE_CHECKING:
+    from torchmetrics_sess.extractor import SceneGraphExtractor
+
+# The class that holds a stage's settings and builds it, by kind; imported only when a preset asks for it.
+_STAGES = {
+    "segmenter": {
+        "dino": "torchmetrics_sess.segmenters.dino:DinoSegmenterConfig",
+    },
+    "relations": {
+        "geometric": "torchmetrics_sess.relations.geometric:GeometricRelationsConfig",
+    },
+    "encoder": {
+        "dino": "torchmetrics_sess.encoders.dino:DinoEncoderConfig",
+    },
+}
+
+
+@runtime_checkable
+class StageConfig(Protocol):
+    """The settings of one stage."""
+
+    kind: ClassVar[str]
+    weights: ClassVar[tuple[str, ...]]
+
+    def build(self, device: torch.device) -> Any:
+        """Build the stage on ``device``, weights loaded and frozen."""
+        ...
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that determines a score.
+
+    Args:
+        name: what users call it; with overrides, an asterisk follows.
+        segmenter: settings of the segmenter.
+        relations: settings of the relation model.
+        encoder: settings of the encoder.
+        importance: settings of object importance.
+        matching: settings of matching.
+        relation_similarity: how alike two predicates are: ``"minilm"``, a table that ships with the package.
+        max_width: wider images are shrunk to this width first; ``None`` leaves them.
+    """
+
+    name: str
+    segmenter: StageConfig
+    relations: StageConfig
+    encoder: StageConfig
+    importance: ImportanceConfig = dataclasses.field(default_factory=ImportanceConfig)
+    matching: MatchingConfig = dataclasses.field(default_factory=MatchingConfig)
+    relation_similarity: Literal["minilm"] = setting("minilm", short="R:")
+    max_width: int | None = setting(800, short="width")
+
+    def build(self, device: torch.device | str) -> SceneGraphExtractor:
+        """Build the extractor on ``device``; weights that are not on this machine are fetched.
+
+        Raises:
+            MissingWeightError: if weights are not here and cannot be had.
+        """
+        from torchmetrics_sess.extractor import SceneGraphExtractor
+
+        device = torch.device(device)
+        return SceneGraphExtractor(
+            segmenter=self.segmenter.build(device),
+            relation_model=self.relations.build(device),
+            encoder=self.encoder.build(device),
+            importance=self.importance,
+            max_width=self.max_width,
+            device=device,
+        )
+
+    def predicate_similarity(self, extractor: SceneGraphExtractor) -> Float64[Tensor, "p p"]:
+        """Return how alike two predicates are, for matching: ``R`` of the paper."""
+        from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
+
+        return minilm_relation_similarity()
+
+    def signature(self, *, long: bool = False) -> str:
+        """Name every setting and weight that can change a score, and the version.
+
+        Args:
+            long: spell the settings' names out.
+
+        Example:
+            >>> load_preset("lite").signature().split("|")[:2]
+            ['SeSS', 'preset:lite']
+        """
+        return "|".join(
+            [
+                "SeSS",
+                f"preset:{self.name}",
+                *(f"{tag}:{_stage_text(stage, long=long)}" for tag, stage in self._stages()),
+                f"imp:{describe(self.importance, long=long)}",
+                f"match:{describe(self.matching, long=long)}",
+                describe(self, long=long).replace(",", "|"),
+                "dtype:float32",
+                f"v{__version__}",
+            ]
+        )
+
+    def _stages(self) -> list[tuple[str, StageConfig]]:
+        return [("seg", self.segmenter), ("rel", self.relations), ("enc", self.encoder)]
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that ship with the package.
+
+    Example:
+        >>> "lite" in preset_names()
+        True
+    """
+    return sorted(path.stem for path in _folder().glob("*.yaml"))
+
+
+def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] | None = None) -> Preset:
+    """Read a preset and apply overrides.
+
+    Args:
+        name_or_path: a name of :func:`preset_names`, or the path of a YAML file of the same form.
+        overrides: settings by dotted name, such as ``{"matching.iterations": 3}``.
+
+    Raises:
+        ValueError: for an unknown preset, an unknown setting (the nearest valid one is named), or a value out of range.
+        TypeError: for a value of a wrong type.
+
+    Example:
+        >>> load_preset("lite", {"matching.iterations": 3}).matching.iterations
+        3
+        >>> load_preset("lite", {"matching.iteration": 3})
+        Traceback (most recent call last):
+        ...
+        ValueError: unknown setting `matching.iteration`; did you mean `matching.iterations`?
+    """
+    name, values = _read(name_or_path)
+    for key, value in (overrides or {}).items():
+        _override(values, key, value)
+    hints = typing.get_type_hints(Preset)
+    known = [field.name for field in dataclasses.fields(Preset) if field.name != "name"]
+    sections: dict[str, Any] = {}
+    for section, value in values.items():
+        if section not in known:
+            raise ValueError(f"unknown setting `{section}`{nearest(section, known)}")
+        if section in _STAGES:
+            sections[section] = _stage(section, value)
+        elif section in _CONFIGS:
+            sections[section] = from_mapping(_CONFIGS[section], _mapping(value, section), where=section)
+        else:
+            sections[section] = coerce(value, hints[section], section)
+    for section in _STAGES:
+        if section not in sections:
+            raise ValueError(f"the preset {name!r} does not say which `{section}` to use")
+    return Preset(name=f"{name}*" if overrides else name, **sections)
+
+
+_CONFIGS = {"importance": ImportanceConfig, "matching": MatchingConfig}
+
+
+@cache
+def _folder() -> Path:
+    packaged = Path(str(resources.files("torchmetrics_sess").joinpath("configs/presets")))
+    # An editable install reads the presets where the repository keeps them.
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "configs" / "presets"
+
+
+def _read(name_or_path: str | Path) -> tuple[str, dict[str, Any]]:
+    import yaml
+
+    if isinstance(name_or_path, str) and name_or_path in preset_names():
+        path = _folder() / f"{name_or_path}.yaml"
+    elif Path(name_or_path).suffix in (".yaml", ".yml"):
+        path = Path(name_or_path)
+    else:
+        names = ", ".join(map(repr, preset_names()))
+        raise ValueError(f"unknown preset {str(name_or_path)!r}; valid: {names}, or the path of a .yaml file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"the preset {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"the preset {path} is not valid YAML: {error}") from error
+    return path.stem, _mapping(values, str(path))
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"`{where}` must be a mapping of settings, got {value!r}")
+    return value
+
+
+def _override(values: dict[str, Any], key: str, value: Any) -> None:
+    section, _, name = key.partition(".")
+    if not name:
+        values[section] = value
+    elif (section, name) in {(stage, "kind") for stage in _STAGES}:
+        # The settings of one kind mean nothing to another.
+        values[section] = {"kind": value}
+    else:
+        values[section] = {**_mapping(values.get(section, {}), section), name: value}
+
+
+def _stage(section: str, value: Any) -> StageConfig:
+    settings = _mapping(value, section)
+    kind = settings.get("kind")
+    kinds = _STAGES[section]
+    if kind not in kinds:
+        raise ValueError(f"`{section}.kind` must be one of {', '.join(map(repr, kinds))}, got {kind!r}")
+    module, _, name = kinds[kind].partition(":")
+    cls = getattr(importlib.import_module(module), name)
+    config: StageConfig = from_mapping(cls, {k: v for k, v in settings.items() if k != "kind"}, where=section)
+    return config
+
+
+def _stage_text(stage: StageConfig, *, long: bool) -> str:
+    hashes = [WEIGHTS[name].sha256[:8] for name in stage.weights]
+    return ",".join(part for part in (stage.kind, describe(stage, long=long), *hashes) if part)
