@@ -9,16 +9,18 @@ to when the last has the value; the best of several epochs.
 from __future__ import annotations
 
 import argparse
+import functools
+import multiprocessing
 import os
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
-import torch.multiprocessing
 from reporting import write_results
 
 from torchmetrics_sess import SemanticSimilarityScore
@@ -27,8 +29,8 @@ BATCH = 4
 EPOCHS = 3
 
 
-def take_part(rank: int, processes: int, pairs: int, preset: str, folder: Path) -> None:
-    """Score every ``processes``-th batch, as a distributed sampler would hand them out."""
+def take_part(rank: int, processes: int, pairs: int, preset: str, folder: Path) -> dict[str, float]:
+    """Score every ``processes``-th batch, as a distributed sampler would hand them out; return time and score."""
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -51,17 +53,17 @@ def take_part(rank: int, processes: int, pairs: int, preset: str, folder: Path) 
         value = metric.compute()
         torch.distributed.barrier()
         seconds.append(time.perf_counter() - start)
-    if rank == 0:
-        torch.save({"seconds": min(seconds), "score": value.item()}, folder / "result.pt")
     torch.distributed.destroy_process_group()
+    return {"seconds": min(seconds), "score": value.item()}
 
 
 def measure(processes: int, pairs: int, preset: str) -> dict[str, Any]:
     """Return one line of the table."""
-    with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(take_part, (processes, pairs, preset, Path(folder)), nprocs=processes)
-        found: dict[str, Any] = torch.load(Path(folder) / "result.pt", weights_only=True)
-    return {"processes": processes, "pairs": pairs, "preset": preset, **found}
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        task = functools.partial(take_part, processes=processes, pairs=pairs, preset=preset, folder=Path(folder))
+        first, *_ = pool.map(task, range(processes))
+    return {"processes": processes, "pairs": pairs, "preset": preset, **first}
 
 
 def main() -> None:

@@ -20,7 +20,6 @@ from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.config import coerce, describe, from_mapping, nearest, setting
 from torchmetrics_sess.importance import ImportanceConfig
 from torchmetrics_sess.matching import MatchingConfig
-from torchmetrics_sess.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from torchmetrics_sess.extractor import SceneGraphExtractor
@@ -44,7 +43,10 @@ class StageConfig(Protocol):
     """The settings of one stage."""
 
     kind: ClassVar[str]
-    weights: ClassVar[tuple[str, ...]]
+
+    def digests(self) -> list[str]:
+        """Return the first 8 hex digits of the SHA-256 of every file of weights or constants that the stage uses."""
+        ...
 
     def build(self, device: torch.device) -> Any:
         """Build the stage on ``device``, weights loaded and frozen."""
@@ -235,5 +237,4 @@ def _stage(section: str, value: Any) -> StageConfig:
 
 
 def _stage_text(stage: StageConfig, *, long: bool) -> str:
-    hashes = [WEIGHTS[name].sha256[:8] for name in stage.weights]
-    return ",".join(part for part in (stage.kind, describe(stage, long=long), *hashes) if part)
+    return ",".join(part for part in (stage.kind, describe(stage, long=long), *stage.digests()) if part)

@@ -47,7 +47,8 @@ class Attention(nn.Module):
         b, t, d = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         attended = functional.scaled_dot_product_attention(q, k, v)
-        return self.out(attended.transpose(1, 2).reshape(b, t, d))
+        out: Tensor = self.out(attended.transpose(1, 2).reshape(b, t, d))
+        return out
 
 
 class Block(nn.Module):
@@ -65,7 +66,8 @@ class Block(nn.Module):
     def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         """Transform tokens."""
         x = x + self.scale1 * self.attention(self.norm1(x))
-        return x + self.scale2 * self.mlp(self.norm2(x))
+        out: Tensor = x + self.scale2 * self.mlp(self.norm2(x))
+        return out
 
 
 class SaliencyDecoder(nn.Sequential):
@@ -90,6 +92,9 @@ class DinoSaliencyNetwork(nn.Module):
         tap: number of blocks after which patch and image embeddings are read.
         decoder_channels: widths of the saliency decoder.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,

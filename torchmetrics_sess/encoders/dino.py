@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -20,7 +21,10 @@ class DinoEncoderConfig:
     """Settings of :class:`DinoEncoder`: there are none."""
 
     kind: ClassVar[str] = "dino"
-    weights: ClassVar[tuple[str, ...]] = ()
+
+    def digests(self) -> list[str]:
+        """Return the digest of the mean descriptors."""
+        return [hashlib.sha256(_means_file()).hexdigest()[:8]]
 
     def build(self, device: torch.device) -> DinoEncoder:
         """Load the mean descriptors on ``device``."""
@@ -62,4 +66,8 @@ def lite_means() -> dict[str, Tensor]:
     """Return the mean descriptors that ship with the package: ``token`` and ``image``, ``[384]`` each."""
     from safetensors.torch import load
 
-    return load(resources.files("torchmetrics_sess.encoders").joinpath("lite_means.safetensors").read_bytes())
+    return load(_means_file())
+
+
+def _means_file() -> bytes:
+    return resources.files("torchmetrics_sess.encoders").joinpath("lite_means.safetensors").read_bytes()

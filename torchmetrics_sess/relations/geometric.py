@@ -33,7 +33,6 @@ class GeometricRelationsConfig:
     """
 
     kind: ClassVar[str] = "geometric"
-    weights: ClassVar[tuple[str, ...]] = ()
 
     min_score: float = setting(0.05, short="min")
     max_triplets: int = setting(99, short="max")
@@ -43,6 +42,10 @@ class GeometricRelationsConfig:
             raise ValueError(f"`min_score` must lie in [0, 1], got {self.min_score}")
         if self.max_triplets < 1:
             raise ValueError(f"`max_triplets` must be at least 1, got {self.max_triplets}")
+
+    def digests(self) -> list[str]:
+        """Return nothing: there are no weights."""
+        return []
 
     def build(self, device: torch.device) -> GeometricRelationModel:
         """Return the model; it has no weights, and works on the device of the masks."""

