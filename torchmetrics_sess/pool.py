@@ -1,0 +1,106 @@
+"""One home for networks: whoever in a process wants the same ones, on the same device, shares them."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.matching import MatchingConfig
+from torchmetrics_sess.precision import full_precision
+from torchmetrics_sess.presets import Preset
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What it takes to compare images, besides the settings of matching.
+
+    Args:
+        extractor: turns images into scene graphs.
+        relation_similarity: how alike two predicates are, ``[p, p]``.
+    """
+
+    extractor: SceneGraphExtractor
+    relation_similarity: Float[Tensor, "p p"]
+
+
+class NetworkSource(Protocol):
+    """Where networks are had from: a thing of a few bytes, which objects hold in place of the networks."""
+
+    def on(self, device: torch.device) -> Networks:
+        """Return the networks for images on ``device``."""
+        ...
+
+
+class PooledNetworks:
+    """The networks of a preset, built when first asked for and freed with the last of those who asked.
+
+    A copy or a pickle holds the preset alone, and finds the networks in the pool of the process it wakes up in.
+
+    Args:
+        preset: whose networks.
+    """
+
+    def __init__(self, preset: Preset) -> None:
+        self.preset = preset
+        self._held: Networks | None = None
+
+    def on(self, device: torch.device) -> Networks:
+        """Return the networks on ``device``, and keep them until asked for another device."""
+        # The pool itself must not keep them alive.
+        self._held = networks = pooled_networks(self.preset, device)
+        return networks
+
+    def __reduce__(self) -> tuple[type[PooledNetworks], tuple[Preset]]:
+        return type(self), (self.preset,)
+
+
+class GivenNetworks:
+    """Networks that were handed in ready-made: copies share them, a pickle contains them.
+
+    They stay on the device they are on.
+    """
+
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+
+    def on(self, device: torch.device) -> Networks:
+        """Return the networks, wherever they are."""
+        return self._networks
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GivenNetworks:
+        return self
+
+
+def pooled_networks(preset: Preset, device: torch.device) -> Networks:
+    """Return the networks of ``preset`` on ``device``: the ones in use if there are any, or else new ones.
+
+    Safe to call from several threads: the networks are built once.
+
+    Raises:
+        MissingWeightError: if they have to be built, and weights are not here and cannot be had.
+    """
+    # Presets that differ in matching alone have the same networks.
+    networks_alone = dataclasses.replace(preset, name="", matching=MatchingConfig())
+    # A device without an index is the current one of its kind.
+    device = torch.empty(0, device=device).device
+    with _lock:
+        networks = _pool.get((networks_alone, device))
+        if networks is None:
+            # They may be needed for the first time in the midst of a training step.
+            with full_precision(device):
+                extractor = preset.build(device)
+                networks = Networks(extractor, preset.predicate_similarity(extractor))
+            _pool[networks_alone, device] = networks
+        return networks
+
+
+_pool: WeakValueDictionary[tuple[Preset, torch.device], Networks] = WeakValueDictionary()
+_lock = threading.Lock()
