@@ -1,0 +1,136 @@
+"""The score as a function: one call, and networks that stay for the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.matching import MatchingConfig
+from torchmetrics_sess.pool import Networks, pooled_networks
+from torchmetrics_sess.presets import Preset
+from torchmetrics_sess.scoring import Images, Reduction, Scorer, check_reduction
+
+
+@overload
+def semantic_similarity_score(
+    preds: Images,
+    target: Images,
+    preset: str | Path | Preset = "lite",
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    extractor: SceneGraphExtractor | None = None,
+    relation_similarity: Float[Tensor, "p p"] | None = None,
+    matching: MatchingConfig | None = None,
+    reduction: Reduction = "mean",
+    data_range: Sequence[float | int] = (0.0, 1.0),
+    return_std: Literal[False] = False,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+) -> Float[Tensor, "*n"]: ...
+
+
+@overload
+def semantic_similarity_score(
+    preds: Images,
+    target: Images,
+    preset: str | Path | Preset = "lite",
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    extractor: SceneGraphExtractor | None = None,
+    relation_similarity: Float[Tensor, "p p"] | None = None,
+    matching: MatchingConfig | None = None,
+    reduction: Reduction = "mean",
+    data_range: Sequence[float | int] = (0.0, 1.0),
+    return_std: Literal[True],
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+) -> tuple[Float[Tensor, "*n"], Float[Tensor, ""]]: ...
+
+
+def semantic_similarity_score(
+    preds: Images,
+    target: Images,
+    preset: str | Path | Preset = "lite",
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    extractor: SceneGraphExtractor | None = None,
+    relation_similarity: Float[Tensor, "p p"] | None = None,
+    matching: MatchingConfig | None = None,
+    reduction: Reduction = "mean",
+    data_range: Sequence[float | int] = (0.0, 1.0),
+    return_std: bool = False,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+) -> Float[Tensor, "*n"] | tuple[Float[Tensor, "*n"], Float[Tensor, ""]]:
+    """Score how much of the meaning of each ``target`` its counterpart in ``preds`` keeps, after Fan et al. (2024).
+
+    Each image becomes a scene graph, and the graphs of each pair are matched; see
+    :class:`torchmetrics_sess.SemanticSimilarityScore`. The networks of the preset and device used last stay in memory
+    for the next call.
+
+    Args:
+        preds: ``[N, 3, H, W]``, or ``[N, 1, H, W]`` for greyscale, or a list of images of any sizes; uint8, or floating
+            point within ``data_range``.
+        target: as many images; their sizes may differ from those of ``preds``.
+        preset: name of a preset, path of a YAML file, or a :class:`torchmetrics_sess.presets.Preset`.
+        overrides: settings of the preset to change, by dotted name, such as ``{"matching.iterations": 3}``.
+        extractor: a ready-made extractor in place of a preset's; needs ``relation_similarity``.
+        relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
+        matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
+        reduction: ``"mean"`` or ``"sum"`` over the pairs; ``"none"`` or ``None`` for a score per pair.
+        data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
+        return_std: whether to return the standard deviation over the pairs too (that of these scores: divided by N).
+        batch_size: how many pairs go through the networks at once, which bounds memory and changes no score; by
+            default, all.
+        device: where the networks work; by default, where ``preds`` are.
+
+    Returns:
+        The score, 1 for equal meaning: a scalar, or ``[N]`` if not reduced, without gradient, on ``device``. With
+        ``return_std``, the score and the standard deviation.
+
+    Raises:
+        ValueError: for images of a wrong shape or range, or a setting that is unknown or out of range.
+        TypeError: for images or settings of a wrong type.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_sess import semantic_similarity_score
+        >>> images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> semantic_similarity_score(images, images).round(decimals=4)
+        tensor(1.)
+        >>> semantic_similarity_score(images, images.flip(0), reduction="none").shape
+        torch.Size([2])
+    """
+    check_reduction(reduction)
+    scorer = Scorer(
+        preset,
+        overrides=overrides,
+        extractor=extractor,
+        relation_similarity=relation_similarity,
+        matching=matching,
+        data_range=data_range,
+        batch_size=batch_size,
+    )
+    scores = torch.tensor(scorer(preds, target, device), dtype=torch.float64, device="cpu")
+    place = torch.device(device or (preds.device if isinstance(preds, Tensor) else preds[0].device))
+    if scorer.preset is not None:
+        _kept(scorer.preset, place)
+
+    reduced = scores.mean() if reduction == "mean" else scores.sum() if reduction == "sum" else scores
+    value = reduced.float().to(place)
+    if return_std:
+        return value, scores.std(correction=0).float().to(place)
+    return value
+
+
+@lru_cache(maxsize=2)
+def _kept(preset: Preset, device: torch.device) -> Networks:
+    """Hold on to the networks used last, which nobody else may hold."""
+    return pooled_networks(preset, device)

@@ -1,0 +1,165 @@
+"""Pairs of images in, scores out: what the metric and the function have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from torchmetrics_sess.__about__ import __version__
+from torchmetrics_sess.config import describe
+from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.images import check_pair, prepare_images
+from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
+from torchmetrics_sess.pool import GivenNetworks, Networks, NetworkSource, PooledNetworks
+from torchmetrics_sess.presets import Preset, load_preset
+
+Images: TypeAlias = Tensor | Sequence[Tensor]
+Reduction: TypeAlias = Literal["mean", "sum", "none"] | None
+
+
+class Scorer:
+    """Everything that decides a score, and the steps from images to scores.
+
+    It holds no networks, but knows where to find them; copies and pickles are small.
+
+    Args:
+        preset: name of a preset, path of a YAML file, or a preset.
+        overrides: settings of the preset to change, by dotted name, such as ``{"matching.iterations": 3}``.
+        extractor: a ready-made extractor in place of the preset's.
+        relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
+        matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
+        data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
+        batch_size: how many pairs of images go through the networks at once; by default, all of a call.
+
+    Raises:
+        ValueError: for an unknown preset or setting, a setting out of range, or arguments that exclude each other.
+        TypeError: for a setting of a wrong type.
+    """
+
+    def __init__(
+        self,
+        preset: str | Path | Preset = "lite",
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        extractor: SceneGraphExtractor | None = None,
+        relation_similarity: Float[Tensor, "p p"] | None = None,
+        matching: MatchingConfig | None = None,
+        data_range: Sequence[float | int] = (0.0, 1.0),
+        batch_size: int | None = None,
+    ) -> None:
+        if len(data_range) != 2:
+            raise ValueError(f"`data_range` must be two numbers, the lower first, got {data_range}")
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1 or None, got {batch_size}")
+        self.data_range = (float(data_range[0]), float(data_range[1]))
+        self.batch_size = batch_size
+        self.relation_similarity = relation_similarity
+        self.preset: Preset | None = None
+        self.networks: NetworkSource
+        if extractor is None:
+            self.preset = _preset(preset, overrides, matching)
+            self.matching = self.preset.matching
+            self.networks = PooledNetworks(self.preset)
+        else:
+            if preset != "lite" or overrides:
+                raise ValueError("`extractor` takes the place of a preset: pass no `preset` or `overrides` beside it")
+            if relation_similarity is None:
+                raise ValueError(
+                    "`extractor` needs `relation_similarity` beside it: the similarity of every two predicates, [p, p]"
+                )
+            self.matching = matching or MatchingConfig()
+            self.networks = GivenNetworks(Networks(extractor, relation_similarity))
+
+    def __call__(self, preds: Images, target: Images, device: torch.device | str | None = None) -> list[float]:
+        """Return the score of every pair, in order.
+
+        Args:
+            preds: ``[N, 3, H, W]``, or a list of ``[3, H, W]``; see :func:`torchmetrics_sess.images.prepare_images`.
+            target: as many images.
+            device: where the networks of a preset are to work; by default, where ``preds`` are.
+
+        Raises:
+            ValueError: for images of a wrong shape or range, or if there are not as many of each.
+            TypeError: for images of a wrong type.
+        """
+        images = prepare_images(preds, "preds", self.data_range)
+        references = prepare_images(target, "target", self.data_range)
+        check_pair(images, references)
+        networks = self.networks.on(torch.device(device or images[0].device))
+        known = networks.relation_similarity if self.relation_similarity is None else self.relation_similarity
+
+        size = self.batch_size or len(images)
+        # While one chunk is matched on the processor, the next goes through the networks.
+        with ThreadPoolExecutor(max_workers=1) as matcher:
+            chunks = []
+            for start in range(0, len(images), size):
+                chunk = images[start : start + size]
+                graphs = networks.extractor.extract(chunk + references[start : start + size])
+                halves = graphs[: len(chunk)], graphs[len(chunk) :]
+                chunks.append(matcher.submit(match_graph_pairs, *halves, known, self.matching))
+            return [result.score for chunk in chunks for result in chunk.result()]
+
+    def fingerprint(self) -> int:
+        """Return a number that tells scorers of other results apart, within this process."""
+        networks = self.preset or id(self.networks.on(torch.device("cpu")).extractor)
+        return hash((networks, self.matching, self.data_range, id(self.relation_similarity))) % 2**32
+
+    def signature(self, *, long: bool = False) -> str:
+        """Name everything that can change a score, version last.
+
+        Args:
+            long: spell the settings' names out.
+        """
+        table = "relation_similarity=" if long else "R:"
+        if self.preset is None:
+            extractor = self.networks.on(torch.device("cpu")).extractor
+            parts = [
+                "SeSS",
+                "preset:custom",
+                f"seg:{type(extractor.segmenter).__name__}",
+                f"rel:{type(extractor.relation_model).__name__}",
+                f"enc:{type(extractor.encoder).__name__}",
+                f"imp:{describe(extractor.importance, long=long)}",
+                f"match:{describe(self.matching, long=long)}",
+                table,
+                f"max_width={extractor.max_width}" if long else f"width{extractor.max_width}",
+                "dtype:float32",
+                f"v{__version__}",
+            ]
+        else:
+            parts = self.preset.signature(long=long).split("|")
+        if self.relation_similarity is not None:
+            content = self.relation_similarity.detach().cpu().double().contiguous().numpy().tobytes()
+            named = table + hashlib.sha256(content).hexdigest()[:8]
+            parts = [named if part.startswith(table) else part for part in parts]
+        return "|".join(parts)
+
+
+def check_reduction(reduction: Reduction) -> None:
+    """Check that a reduction is a known one.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if reduction not in ("mean", "sum", "none", None):
+        raise ValueError(f"`reduction` must be 'mean', 'sum', 'none' or None, got {reduction!r}")
+
+
+def _preset(
+    preset: str | Path | Preset, overrides: Mapping[str, Any] | None, matching: MatchingConfig | None
+) -> Preset:
+    if not isinstance(preset, Preset):
+        preset = load_preset(preset, overrides)
+    elif overrides:
+        raise ValueError("`overrides` change a preset as it is loaded: pass the preset by name or path beside them")
+    if matching is None or matching == preset.matching:
+        return preset
+    return dataclasses.replace(preset, name=f"{preset.name.rstrip('*')}*", matching=matching)
