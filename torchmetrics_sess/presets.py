@@ -58,7 +58,7 @@ class Preset:
     """Everything that determines a score.
 
     Args:
-        name: what users call it; with overrides, an asterisk follows.
+        name: what users call it; with overrides that change scores, an asterisk follows.
         segmenter: settings of the segmenter.
         relations: settings of the relation model.
         encoder: settings of the encoder.
@@ -66,6 +66,9 @@ class Preset:
         matching: settings of matching.
         relation_similarity: how alike two predicates are: ``"minilm"``, a table that ships with the package.
         max_width: wider images are shrunk to this width first; ``None`` leaves them.
+
+    Raises:
+        ValueError: for a ``max_width`` below 1.
     """
 
     name: str
@@ -76,6 +79,10 @@ class Preset:
     matching: MatchingConfig = dataclasses.field(default_factory=MatchingConfig)
     relation_similarity: Literal["minilm"] = setting("minilm", short="R:")
     max_width: int | None = setting(800, short="width")
+
+    def __post_init__(self) -> None:
+        if self.max_width is not None and self.max_width < 1:
+            raise ValueError(f"`max_width` must be at least 1 or None, got {self.max_width}")
 
     def build(self, device: torch.device | str) -> SceneGraphExtractor:
         """Build the extractor on ``device``; weights that are not on this machine are fetched.
@@ -158,8 +165,18 @@ def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] 
         ValueError: unknown setting `matching.iteration`; did you mean `matching.iterations`?
     """
     name, values = _read(name_or_path)
-    for key, value in (overrides or {}).items():
+    preset = _preset(name, values)
+    if not overrides:
+        return preset
+    for key, value in overrides.items():
         _override(values, key, value)
+    changed = _preset(name, values)
+    if changed.signature(long=True) == preset.signature(long=True):
+        return changed
+    return dataclasses.replace(changed, name=f"{name}*")
+
+
+def _preset(name: str, values: Mapping[str, Any]) -> Preset:
     hints = typing.get_type_hints(Preset)
     known = [field.name for field in dataclasses.fields(Preset) if field.name != "name"]
     sections: dict[str, Any] = {}
@@ -175,7 +192,7 @@ def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] 
     for section in _STAGES:
         if section not in sections:
             raise ValueError(f"the preset {name!r} does not say which `{section}` to use")
-    return Preset(name=f"{name}*" if overrides else name, **sections)
+    return Preset(name=name, **sections)
 
 
 _CONFIGS = {"importance": ImportanceConfig, "matching": MatchingConfig}
@@ -196,8 +213,8 @@ def _read(name_or_path: str | Path) -> tuple[str, dict[str, Any]]:
     elif Path(name_or_path).suffix in (".yaml", ".yml"):
         path = Path(name_or_path)
     else:
-        names = ", ".join(map(repr, preset_names()))
-        raise ValueError(f"unknown preset {str(name_or_path)!r}; valid: {names}, or the path of a .yaml file")
+        hint = nearest(str(name_or_path), preset_names())
+        raise ValueError(f"unknown preset {str(name_or_path)!r}{hint} (or the path of a .yaml file)")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -228,7 +245,7 @@ def _stage(section: str, value: Any) -> StageConfig:
     settings = _mapping(value, section)
     kind = settings.get("kind")
     kinds = _STAGES[section]
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise ValueError(f"`{section}.kind` must be one of {', '.join(map(repr, kinds))}, got {kind!r}")
     module, _, name = kinds[kind].partition(":")
     cls = getattr(importlib.import_module(module), name)
