@@ -1,0 +1,60 @@
+"""``sess`` as a program of its own: quick to answer, and at ease with what the shell hands it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from torchmetrics_sess import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **environment},
+    )
+
+
+def test_the_version_is_told() -> None:
+    result = run("-m", "torchmetrics_sess.cli", "--version")
+    assert (result.returncode, result.stdout.decode()) == (0, f"torchmetrics-sess {__version__}\n")
+
+
+def test_help_needs_no_networks() -> None:
+    code = """
+import sys
+from torchmetrics_sess.cli import app
+for arguments in (["--help"], ["score", "--help"], ["--version"]):
+    try:
+        app(arguments)
+    except SystemExit as end:
+        assert not end.code
+heavy = {"torch", "torchmetrics", "PIL", "numpy", "transformers"} & sys.modules.keys()
+assert not heavy, heavy
+"""
+    result = run("-c", code)
+    assert result.returncode == 0, result.stderr.decode()
+    assert b"sess score photo.png photo.jpg" in result.stdout
+
+
+def test_a_command_that_does_not_exist_is_a_mistake_of_usage() -> None:
+    result = run("-m", "torchmetrics_sess.cli", "scroe")
+    assert result.returncode == 2
+    assert b"scroe" in result.stderr
+
+
+def test_a_name_that_is_no_text_does_not_end_the_run(tmp_path: Path) -> None:
+    for side in ("origin", "recon"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / os.fsdecode(b"caf\xe9.png")).touch()
+    result = run("-m", "torchmetrics_sess.cli", "score", str(tmp_path / "origin"), str(tmp_path / "recon"))
+    assert result.returncode == 1, result.stderr.decode()
+    assert rb"caf\udce9.png" in result.stdout
+    assert b"the file is empty" in result.stdout
+    assert result.stderr == b""

@@ -1,0 +1,63 @@
+"""The commands of ``sess``, put together.
+
+What is imported here has to be quick: the networks and all they need come in with the command that uses them.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated
+
+import typer
+
+from torchmetrics_sess.__about__ import __version__
+from torchmetrics_sess.cli.demo import demo
+from torchmetrics_sess.cli.presets import presets, signature
+from torchmetrics_sess.cli.score import score
+from torchmetrics_sess.cli.weights import weights
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (score, demo, presets, signature):
+    app.command()(command)
+app.add_typer(weights, name="weights")
+
+
+def main() -> None:
+    """Run ``sess``."""
+    # File names need not be valid text; printing one must not end the run.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app(prog_name="sess")
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"torchmetrics-sess {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _sess(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """How much of the meaning of an image is left in another one: the semantic similarity score, SeSS.
+
+    1 means that nothing is lost.
+
+    **Examples**
+
+        sess demo                         what the score sees, on four photographs
+        sess score photo.png photo.jpg    two images
+        sess score originals/ decoded/    two folders of images
+
+    Exit codes: 0, all is well; 1, some of it is not, and the output says what; 2, the command could not run.
+    """

@@ -1,0 +1,36 @@
+"""What every command says, and how: results on stdout, all else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+
+def results() -> Console:
+    """Return the console for results, in which nothing is taken for markup."""
+    return Console(markup=False, highlight=False)
+
+
+def note(message: str) -> None:
+    """Say something that is no result."""
+    typer.echo(f"sess: {message}", file=sys.stderr)
+
+
+def refuse(message: str) -> NoReturn:
+    """End a command that cannot run."""
+    note(message)
+    raise typer.Exit(2)
+
+
+@contextmanager
+def refusing(*errors: type[Exception]) -> Iterator[None]:
+    """End the command if one of ``errors`` is raised, with its message in place of a traceback."""
+    try:
+        yield
+    except errors as error:
+        refuse(str(error))
