@@ -1,7 +1,38 @@
 """SeSS, the semantic similarity score of two images, as a TorchMetrics metric."""
 
-from torchmetrics_sess.__about__ import __version__
-from torchmetrics_sess.extractor import SceneGraphExtractor
-from torchmetrics_sess.graph import SceneGraph
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["SceneGraph", "SceneGraphExtractor", "__version__"]
+from torchmetrics_sess.__about__ import __version__
+
+if TYPE_CHECKING:
+    from torchmetrics_sess.extractor import SceneGraphExtractor
+    from torchmetrics_sess.functional import semantic_similarity_score
+    from torchmetrics_sess.graph import SceneGraph
+    from torchmetrics_sess.metric import SemanticSimilarityScore
+
+__all__ = [
+    "SceneGraph",
+    "SceneGraphExtractor",
+    "SemanticSimilarityScore",
+    "__version__",
+    "semantic_similarity_score",
+]
+
+_MODULES = {
+    "SceneGraph": "graph",
+    "SceneGraphExtractor": "extractor",
+    "SemanticSimilarityScore": "metric",
+    "semantic_similarity_score": "functional",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Importing torch takes seconds, which `sess --help` should not have to wait for.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
