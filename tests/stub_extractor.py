@@ -75,6 +75,9 @@ def stub_extractor() -> SceneGraphExtractor:
 class NoWeights:
     """Settings of a stage that reads no file."""
 
+    def weights(self) -> list[str]:
+        return []
+
     def digests(self) -> list[str]:
         return []
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
+
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+"""What a network of a preset may compute in."""
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
 _STAGES = {
     "segmenter": {
         "dino": "torchmetrics_sess.segmenters.dino:DinoSegmenterConfig",
+        "sam": "torchmetrics_sess.segmenters.sam:SamSegmenterConfig",
     },
     "relations": {
         "geometric": "torchmetrics_sess.relations.geometric:GeometricRelationsConfig",
+        "ram": "torchmetrics_sess.relations.ram:RamRelationConfig",
     },
     "encoder": {
         "dino": "torchmetrics_sess.encoders.dino:DinoEncoderConfig",
+        "open_clip": "torchmetrics_sess.encoders.open_clip:OpenClipEncoderConfig",
     },
 }
 
@@ -44,12 +48,25 @@ class StageConfig(Protocol):
 
     kind: ClassVar[str]
 
+    def weights(self) -> list[str]:
+        """Return the names, in :data:`torchmetrics_sess.weights.WEIGHTS`, of all that :meth:`build` will fetch."""
+        ...
+
     def digests(self) -> list[str]:
         """Return the first 8 hex digits of the SHA-256 of every file of weights or constants that the stage uses."""
         ...
 
     def build(self, device: torch.device) -> Any:
         """Build the stage on ``device``, weights loaded and frozen."""
+        ...
+
+
+@runtime_checkable
+class TextTowerConfig(Protocol):
+    """The settings of an encoder that embeds text too."""
+
+    def text_tower(self) -> str:
+        """Name the model and the weights that embed text."""
         ...
 
 
@@ -64,11 +81,12 @@ class Preset:
         encoder: settings of the encoder.
         importance: settings of object importance.
         matching: settings of matching.
-        relation_similarity: how alike two predicates are: ``"minilm"``, a table that ships with the package.
+        relation_similarity: how alike two predicates are: ``"text"`` asks the encoder's text tower, ``"minilm"`` is a
+            table that ships with the package.
         max_width: wider images are shrunk to this width first; ``None`` leaves them.
 
     Raises:
-        ValueError: for a ``max_width`` below 1.
+        ValueError: for a ``max_width`` below 1, or an encoder that embeds no text where it is asked to.
     """
 
     name: str
@@ -77,22 +95,28 @@ class Preset:
     encoder: StageConfig
     importance: ImportanceConfig = dataclasses.field(default_factory=ImportanceConfig)
     matching: MatchingConfig = dataclasses.field(default_factory=MatchingConfig)
-    relation_similarity: Literal["minilm"] = setting("minilm", short="R:")
+    relation_similarity: Literal["minilm", "text"] = setting("minilm", short="R:")
     max_width: int | None = setting(800, short="width")
 
     def __post_init__(self) -> None:
         if self.max_width is not None and self.max_width < 1:
             raise ValueError(f"`max_width` must be at least 1 or None, got {self.max_width}")
+        if self.relation_similarity == "text" and not isinstance(self.encoder, TextTowerConfig):
+            raise ValueError(
+                f"`relation_similarity` is 'text', but the encoder {self.encoder.kind!r} embeds no text: use 'minilm'"
+            )
 
     def build(self, device: torch.device | str) -> SceneGraphExtractor:
         """Build the extractor on ``device``; weights that are not on this machine are fetched.
 
         Raises:
-            MissingWeightError: if weights are not here and cannot be had.
+            MissingWeightError: if weights are not here and cannot be had; it names all of them.
         """
         from torchmetrics_sess.extractor import SceneGraphExtractor
+        from torchmetrics_sess.weights import fetch_all
 
         device = torch.device(device)
+        fetch_all(name for _, stage in self._stages() for name in stage.weights())
         return SceneGraphExtractor(
             segmenter=self.segmenter.build(device),
             relation_model=self.relations.build(device),
@@ -103,10 +127,32 @@ class Preset:
         )
 
     def predicate_similarity(self, extractor: SceneGraphExtractor) -> Float64[Tensor, "p p"]:
-        """Return how alike two predicates are, for matching: ``R`` of the paper."""
-        from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
+        """Return how alike two predicates are, for matching: ``R`` of the paper.
 
-        return minilm_relation_similarity()
+        What the text tower of ``extractor`` says is kept beside the weights.
+
+        Raises:
+            TypeError: if ``extractor`` is not of this preset, and its encoder embeds no text.
+        """
+        from torchmetrics_sess.matching.relation_similarity import (
+            TextEncoder,
+            cached_relation_similarity,
+            minilm_relation_similarity,
+            predicate_similarity_from_text,
+        )
+        from torchmetrics_sess.weights import home
+
+        encoder = extractor.encoder
+        if self.relation_similarity == "minilm" or not isinstance(self.encoder, TextTowerConfig):
+            return minilm_relation_similarity()
+        if not isinstance(encoder, TextEncoder):
+            raise TypeError(f"`extractor` must have an encoder that embeds text, got {type(encoder).__name__}")
+        key = re.sub(r"[^\w.-]", "_", f"{self.encoder.kind}-{self.encoder.text_tower()}", flags=re.ASCII)
+        try:
+            return cached_relation_similarity(key, lambda: predicate_similarity_from_text(encoder), home())
+        except OSError:
+            # A folder that cannot be written to costs time, nothing else.
+            return predicate_similarity_from_text(encoder)
 
     def signature(self, *, long: bool = False) -> str:
         """Name every setting and weight that can change a score, and the version.
@@ -126,7 +172,7 @@ class Preset:
                 f"imp:{describe(self.importance, long=long)}",
                 f"match:{describe(self.matching, long=long)}",
                 describe(self, long=long).replace(",", "|"),
-                "dtype:float32",
+                f"dtype:{'+'.join(dict.fromkeys(getattr(stage, 'dtype', 'float32') for _, stage in self._stages()))}",
                 f"v{__version__}",
             ]
         )

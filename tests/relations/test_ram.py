@@ -202,7 +202,7 @@ def test_selection_is_the_rule_spelled_out(
     valid = torch.arange(n + empty)[None] < n
     segmentation = Segmentation(valid[..., None, None], valid, logits.flatten(2))
     head = SpelledOut()
-    (relations,) = RamRelationModel(head, **vars(config))([segmentation])
+    (relations,) = RamRelationModel(head, **(vars(config) | {"dtype": torch.float32}))([segmentation])
 
     named = select_by_hand(head(segmentation.tokens, valid).sigmoid()[0, :, :n, :n].numpy(), config)
     relation, confidence = torch.full((2, n + empty, n + empty), -1.0)
@@ -215,9 +215,10 @@ def test_selection_is_the_rule_spelled_out(
 
 
 def test_the_defaults_are_those_of_the_released_code() -> None:
-    assert describe(RamRelationConfig()) == "top100,keep20,min0.05,dropTrue"
+    assert describe(RamRelationConfig()) == "top100,keep20,min0.05,dropTrue,float32"
     parameters = inspect.signature(RamRelationModel.__init__).parameters
-    assert vars(RamRelationConfig()) == {name: parameters[name].default for name in vars(RamRelationConfig())}
+    defaults = vars(RamRelationConfig()) | {"dtype": torch.float32}
+    assert defaults == {name: parameters[name].default for name in defaults}
 
 
 @pytest.mark.parametrize(

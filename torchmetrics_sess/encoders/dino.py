@@ -22,6 +22,10 @@ class DinoEncoderConfig:
 
     kind: ClassVar[str] = "dino"
 
+    def weights(self) -> list[str]:
+        """Return nothing: the mean descriptors ship with the package."""
+        return []
+
     def digests(self) -> list[str]:
         """Return the digest of the mean descriptors."""
         return [hashlib.sha256(_means_file()).hexdigest()[:8]]

@@ -3,16 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from torchmetrics_sess.config import setting
 from torchmetrics_sess.encoders.crops import CropTransform, bounding_boxes
+from torchmetrics_sess.geometry import crisp_masks
+from torchmetrics_sess.precision import Precision
 from torchmetrics_sess.stages import Embeddings, Image, Segmentation
+from torchmetrics_sess.weights import WEIGHTS, MissingWeightError, fetch, is_offline
+
+# What the presets use is known file by file; all else open_clip finds, and vouches for, on its own.
+_KNOWN = {
+    ("ViT-H-14", "laion2b_s32b_b79k"): "open_clip_vit_h_14",
+    ("ViT-B-32", "laion2b_s34b_b79k"): "open_clip_vit_b_32",
+}
+
+
+@dataclass(frozen=True)
+class OpenClipEncoderConfig:
+    """Which OpenCLIP model to use.
+
+    Args:
+        model: the architecture, by open_clip's name.
+        pretrained: its weights, by open_clip's name.
+        dtype: what the image tower computes in; the text tower stays in float32.
+        crops_per_batch: crops that go through the network at once; changes memory, not scores.
+
+    Raises:
+        ValueError: if ``pretrained`` is empty, because random weights make no score, or ``crops_per_batch`` is not
+            positive.
+    """
+
+    kind: ClassVar[str] = "open_clip"
+
+    model: str = setting("ViT-H-14", short="")
+    pretrained: str = setting("laion2b_s32b_b79k", short="")
+    dtype: Precision = setting("float32", short="")
+    crops_per_batch: int = 64
+
+    def __post_init__(self) -> None:
+        if not self.pretrained:
+            raise ValueError("`pretrained` must name weights, got nothing")
+        if self.crops_per_batch < 1:
+            raise ValueError(f"`crops_per_batch` must be at least 1, got {self.crops_per_batch}")
+
+    def weights(self) -> list[str]:
+        """Return the name of the checkpoint, if it is one that the presets use."""
+        known = _KNOWN.get((self.model, self.pretrained))
+        return [] if known is None else [known]
+
+    def digests(self) -> list[str]:
+        """Return the digest of the checkpoint, if it is one that the presets use."""
+        return [WEIGHTS[name].sha256[:8] for name in self.weights()]
+
+    def build(self, device: torch.device) -> OpenClipEncoder:
+        """Load the model with its text tower, frozen, on ``device``, fetching it if it is not on this machine."""
+        return OpenClipEncoder.from_pretrained(
+            self.model,
+            self.pretrained,
+            device=device,
+            crops_per_batch=self.crops_per_batch,
+            dtype=getattr(torch, self.dtype),
+        )
+
+    def text_tower(self) -> str:
+        """Name the model and the weights that :meth:`OpenClipEncoder.encode_text` depends on."""
+        return "-".join([self.model, self.pretrained, *self.digests()])
 
 
 class OpenClipEncoder(nn.Module):
@@ -21,6 +85,7 @@ class OpenClipEncoder(nn.Module):
     An encoder in the sense of :class:`torchmetrics_sess.stages.Encoder`. The crops of all images of a call form one
     stream, cut into batches of a fixed number. Preprocessing is that of ``preprocess`` done on the device: features
     equal those of the PIL transform to 1e-3. Features are float32 and unit-norm, and zero in slots without an object.
+    Where masks are soft, a pixel counts to the object that it most belongs to.
 
     Args:
         model: an open_clip model. It is frozen, and stays in evaluation mode.
@@ -83,20 +148,35 @@ class OpenClipEncoder(nn.Module):
             model_name: the architecture, by open_clip's name.
             pretrained: its weights, by open_clip's name, or a local file.
             device: where to run.
-            cache_dir: where open_clip keeps what it downloads; its own default otherwise.
+            cache_dir: where open_clip keeps what it downloads. By default the checkpoints of the presets are those that
+                :mod:`torchmetrics_sess.weights` knows and checks, and open_clip has its own place for all others.
             crops_per_batch: as for the class.
             dtype: as for the class.
 
         Raises:
             ValueError: if ``pretrained`` is empty, because random weights make no score.
             RuntimeError: if open_clip knows no such model or weights.
+            MissingWeightError: if the weights are not here and cannot be had.
+            CorruptWeightError: if a checkpoint of the presets is not what it should be.
         """
         import open_clip
 
         if not pretrained:
             raise ValueError("`pretrained` must name weights or a local file, got nothing")
+        known = None if cache_dir else _KNOWN.get((model_name, pretrained))
+        if known is None and not Path(pretrained).is_file() and is_offline():
+            raise MissingWeightError(
+                f"SESS_OFFLINE=1 forbids open_clip to look for the weights {pretrained!r} of {model_name}; pass the "
+                f"path of a local file in place of their name"
+            )
+        # How images are prepared goes with the name of the weights, not with their file.
+        preparation = open_clip.get_pretrained_cfg(model_name, pretrained)
         model, _, preprocess = open_clip.create_model_and_transforms(
-            model_name, pretrained=pretrained, device=device, cache_dir=cache_dir
+            model_name,
+            pretrained=pretrained if known is None else str(fetch(known)),
+            device=device,
+            cache_dir=cache_dir,
+            **{f"image_{name}": preparation.get(name) for name in ("mean", "std", "interpolation", "resize_mode")},
         )
         return cls(
             model,
@@ -113,19 +193,14 @@ class OpenClipEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, images: list[Image], segmentations: list[Segmentation]) -> list[Embeddings]:
         """Embed the valid objects of every segmentation, and the images themselves."""
-        sizes = [segmentation.masks.shape[2:] for segmentation in segmentations for _ in segmentation.masks]
-        if [image.shape[1:] for image in images] != sizes:
-            raise ValueError(
-                f"`segmentations` must be of the images given, of sizes {[list(image.shape[1:]) for image in images]}, "
-                f"got sizes {[list(size) for size in sizes]}"
-            )
+        groups = _group(images, segmentations)
         if not images:
             return []
 
         # Slot 0 of every image is the whole of it.
         valid = [pad(segmentation.valid, (1, 0), value=True) for segmentation in segmentations]
         slots = [kept.nonzero(as_tuple=True) for kept in valid]
-        boxes = [_boxes(segmentation)[slot] for segmentation, slot in zip(segmentations, slots, strict=True)]
+        boxes = [_boxes(*each)[slot] for each, slot in zip(zip(groups, segmentations, strict=True), slots, strict=True)]
         crops_per_image = torch.cat([kept.sum(1) for kept in valid]).tolist()
         stream = self._batches(images, torch.cat(boxes), crops_per_image)
         features = torch.cat([self._embed(crops) for crops in stream])
@@ -171,8 +246,24 @@ class OpenClipEncoder(nn.Module):
         return normalize(features.float(), dim=-1)
 
 
-def _boxes(segmentation: Segmentation) -> Int64[Tensor, "b slots 4"]:
-    """Return the box of the whole image, then those of the masks."""
-    boxes = bounding_boxes(segmentation.masks)
-    whole = boxes.new_tensor([0, 0, *segmentation.masks.shape[2:]]).expand(len(boxes), 1, 4)
-    return torch.cat([whole, boxes], 1)
+def _group(images: list[Image], segmentations: list[Segmentation]) -> list[list[Image]]:
+    """Return the images of every segmentation, after checking that they are its images."""
+    sizes = [list(image.shape[1:]) for image in images]
+    got = [list(segmentation.masks.shape[2:]) for segmentation in segmentations for _ in segmentation.valid]
+    # Memberships come at any resolution, masks at that of the image.
+    soft = [segmentation.masks.dtype != torch.bool for segmentation in segmentations for _ in segmentation.valid]
+    if len(sizes) != len(got) or any(a != b and not c for a, b, c in zip(sizes, got, soft, strict=True)):
+        raise ValueError(f"`segmentations` must be of the images given, of sizes {sizes}, got sizes {got}")
+    ends = list(accumulate(len(segmentation.valid) for segmentation in segmentations))
+    return [images[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _boxes(images: list[Image], segmentation: Segmentation) -> Int64[Tensor, "b slots 4"]:
+    """Return the box of each whole image, then those of its masks."""
+    if segmentation.masks.dtype == torch.bool:
+        boxes = bounding_boxes(segmentation.masks)
+    else:
+        crisp = [crisp_masks(masks, *image.shape[1:]) for image, masks in zip(images, segmentation.masks, strict=True)]
+        boxes = torch.stack([bounding_boxes(masks) for masks in crisp])
+    whole = boxes.new_tensor([[0, 0, *image.shape[1:]] for image in images])
+    return torch.cat([whole[:, None], boxes], 1)

@@ -43,6 +43,10 @@ class GeometricRelationsConfig:
         if self.max_triplets < 1:
             raise ValueError(f"`max_triplets` must be at least 1, got {self.max_triplets}")
 
+    def weights(self) -> list[str]:
+        """Return nothing: there are no weights."""
+        return []
+
     def digests(self) -> list[str]:
         """Return nothing: there are no weights."""
         return []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -13,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from torchmetrics_sess.config import setting
+from torchmetrics_sess.precision import Precision
 from torchmetrics_sess.relations.vocabulary import PREDICATES
 from torchmetrics_sess.stages import Relations, Segmentation
+from torchmetrics_sess.weights import WEIGHTS, fetch
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,19 @@ class RamRelationConfig:
         min_score: probability that every further one must reach.
         drop_last: drop the last triplet that passed ``min_score``, as the released code does. Its hyper-parameters were
             tuned with this off-by-one.
+        dtype: what the layers of the network compute in.
 
     Raises:
         ValueError: if a count or the probability is out of range.
     """
 
+    kind: ClassVar[str] = "ram"
+
     candidates: int = setting(100, short="top")
     keep_always: int = setting(20, short="keep")
     min_score: float = setting(0.05, short="min")
     drop_last: bool = setting(True, short="drop")
+    dtype: Precision = setting("float32", short="")
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
@@ -46,6 +54,19 @@ class RamRelationConfig:
             )
         if not 0 <= self.min_score <= 1:
             raise ValueError(f"`min_score` must be a probability in [0, 1], got {self.min_score}")
+
+    def weights(self) -> list[str]:
+        """Return the name of the released checkpoint."""
+        return ["ram"]
+
+    def digests(self) -> list[str]:
+        """Return the digest of the released checkpoint."""
+        return [WEIGHTS["ram"].sha256[:8]]
+
+    def build(self, device: torch.device) -> RamRelationModel:
+        """Load the released checkpoint, frozen, on ``device``, fetching it if it is not on this machine."""
+        settings = dataclasses.asdict(self) | {"dtype": getattr(torch, self.dtype)}
+        return RamRelationModel(RelationHead.from_checkpoint(fetch("ram")).to(device), **settings)
 
 
 class RelationHead(nn.Module):
@@ -244,7 +265,8 @@ class RamRelationModel(nn.Module):
         if scores_per_chunk < 1:
             raise ValueError(f"`scores_per_chunk` must be at least 1, got {scores_per_chunk}")
         self.head = head
-        self.config = RamRelationConfig(candidates, keep_always, min_score, drop_last)
+        name: Precision = "bfloat16" if dtype == torch.bfloat16 else "float32"
+        self.config = RamRelationConfig(candidates, keep_always, min_score, drop_last, name)
         self.dtype = dtype
         self.scores_per_chunk = scores_per_chunk
 

@@ -64,6 +64,10 @@ class DinoSegmenterConfig:
         if self.compactness < 0:
             raise ValueError(f"`compactness` must not be negative, got {self.compactness}")
 
+    def weights(self) -> list[str]:
+        """Return the name of the network's weights."""
+        return ["lite"]
+
     def digests(self) -> list[str]:
         """Return the digest of the network's weights."""
         return [WEIGHTS["lite"].sha256[:8]]

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,9 +22,11 @@ from torch.nn.functional import interpolate, pad
 from torchvision.ops import nms
 
 from torchmetrics_sess.config import setting
+from torchmetrics_sess.precision import Precision
 from torchmetrics_sess.segmenters._pillow import resize_bilinear
 from torchmetrics_sess.segmenters._sam_networks import PromptDecoder, encode_images
 from torchmetrics_sess.stages import Image, Segmentation
+from torchmetrics_sess.weights import WEIGHTS, fetch
 
 # Overlaps are counted in float32, which is exact below 2**24, on this many numbers at a time.
 _COUNTED_AT_ONCE = 2**24
@@ -43,12 +45,15 @@ class SamSegmenterConfig:
         box_nms_thresh: IoU of boxes above which the worse mask goes.
         duplicate_iou_thresh: IoU of masks above which the smaller one goes.
         max_masks: how many masks stay.
+        dtype: what the networks compute in.
         points_per_batch: prompts decoded at once.
         images_per_batch: images encoded at once.
 
     Raises:
         ValueError: if a count is not positive.
     """
+
+    kind: ClassVar[str] = "sam"
 
     checkpoint: Literal["sam_vit_h", "sam_vit_l", "sam_vit_b"] = setting("sam_vit_h", short="")
     points_per_side: int = setting(32, short="grid")
@@ -58,6 +63,7 @@ class SamSegmenterConfig:
     box_nms_thresh: float = setting(0.7, short="nms")
     duplicate_iou_thresh: float = setting(0.8, short="dup")
     max_masks: int = setting(512, short="max")
+    dtype: Precision = setting("float32", short="")
     points_per_batch: int = 64
     images_per_batch: int = 4
 
@@ -65,6 +71,18 @@ class SamSegmenterConfig:
         for name in ("points_per_side", "max_masks", "points_per_batch", "images_per_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+
+    def weights(self) -> list[str]:
+        """Return the name of the checkpoint."""
+        return [self.checkpoint]
+
+    def digests(self) -> list[str]:
+        """Return the digest of the checkpoint."""
+        return [WEIGHTS[self.checkpoint].sha256[:8]]
+
+    def build(self, device: torch.device) -> SamSegmenter:
+        """Load the checkpoint, frozen, on ``device``, fetching it if it is not on this machine."""
+        return SamSegmenter.from_checkpoint(fetch(self.checkpoint), self, device=device)
 
 
 class SamSegmenter(nn.Module):
@@ -141,6 +159,7 @@ class SamSegmenter(nn.Module):
             box_nms_thresh=box_nms_thresh,
             duplicate_iou_thresh=duplicate_iou_thresh,
             max_masks=max_masks,
+            dtype="bfloat16" if dtype == torch.bfloat16 else "float32",
             points_per_batch=points_per_batch,
             images_per_batch=images_per_batch,
         )
@@ -154,7 +173,6 @@ class SamSegmenter(nn.Module):
         config: SamSegmenterConfig | None = None,
         *,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
     ) -> SamSegmenter:
         """Build the model that ``config`` names and load its weights, without running any code the file may hold.
 
@@ -162,7 +180,6 @@ class SamSegmenter(nn.Module):
             path: a released checkpoint, such as ``sam_vit_h_4b8939.pth``.
             config: the settings; by default those of the class with ViT-H.
             device: where to run.
-            dtype: as for the class.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -181,9 +198,9 @@ class SamSegmenter(nn.Module):
             sam.load_state_dict(tensors, assign=True)
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"{path} is not a checkpoint of {config.checkpoint}: {error}") from error
-        settings = dataclasses.asdict(config)
+        settings = dataclasses.asdict(config) | {"dtype": getattr(torch, config.dtype)}
         del settings["checkpoint"]
-        segmenter = cls(sam.to(device), **settings, dtype=dtype)
+        segmenter = cls(sam.to(device), **settings)
         segmenter.config = config
         return segmenter
 
