@@ -63,7 +63,9 @@ def describe(config: Any, *, long: bool = False) -> str:
         if short is None:
             continue
         value = getattr(config, field.name)
-        text = f"{value:g}" if isinstance(value, float) else str(value)
+        text = str(value)
+        if isinstance(value, float) and float(f"{value:g}") == value:
+            text = f"{value:g}"
         parts.append(f"{field.name}={text}" if long else f"{short}{text}")
     return ",".join(parts)
 

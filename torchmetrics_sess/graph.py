@@ -103,8 +103,9 @@ class SceneGraph:
         """
         from safetensors.torch import save_file
 
+        # The format refuses arrays that share memory, as the parts of one tensor do.
         tensors = {
-            field.name: getattr(self, field.name).contiguous()
+            field.name: getattr(self, field.name).detach().clone(memory_format=torch.contiguous_format)
             for field in dataclasses.fields(self)
             if getattr(self, field.name) is not None
         }

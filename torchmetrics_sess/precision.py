@@ -25,16 +25,31 @@ def full_precision(device: torch.device) -> Iterator[None]:
             stack.enter_context(torch.autocast(device.type, enabled=False))
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
-        for owner, name, value in _exact_flags():
-            stack.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, value)
+        _turn_off_fast_modes(stack, device)
         yield
 
 
-def _exact_flags() -> list[tuple[Any, str, Any]]:
+def _turn_off_fast_modes(stack: ExitStack, device: torch.device) -> None:
     backends: Any = torch.backends
-    if hasattr(backends.cuda.matmul, "fp32_precision"):
-        owners = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-        return [(owner, "fp32_precision", "ieee") for owner in owners]
-    # Releases before 2.9 have one switch per library; using both kinds in one program is an error there.
-    return [(backends.cuda.matmul, "allow_tf32", False), (backends.cudnn, "allow_tf32", False)]
+    if not _PER_OPERATOR:
+        stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+        torch.set_float32_matmul_precision("highest")
+        stack.callback(setattr, backends.cudnn, "allow_tf32", backends.cudnn.allow_tf32)
+        backends.cudnn.allow_tf32 = False
+        return
+    if device.type == "cuda":
+        library, operators = backends.cudnn, (backends.cuda.matmul, backends.cudnn.conv)
+    else:
+        library, operators = backends.mkldnn, (backends.mkldnn.matmul, backends.mkldnn.conv)
+    for operator in operators:
+        precision = operator.fp32_precision
+        if precision in ("ieee", "none"):
+            continue
+        # What an operator takes over from its library must follow the library again afterwards.
+        inherited = precision == library.fp32_precision
+        stack.callback(setattr, operator, "fp32_precision", "none" if inherited else precision)
+        operator.fp32_precision = "ieee"
+
+
+# Releases before 2.9 have two switches for all operators; using both kinds in one program is an error.
+_PER_OPERATOR = hasattr(torch.backends.cuda.matmul, "fp32_precision")

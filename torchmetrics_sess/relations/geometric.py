@@ -83,9 +83,10 @@ class GeometricRelationModel:
         valid = segmentation.valid
         allowed = valid[:, :, None] & valid[:, None, :] & ~torch.eye(k, dtype=torch.bool, device=best.device)
         best = torch.where(allowed, best, 0.0)
-        # The threshold below which a score is not among the strongest ones; ties at it stay in together.
-        strongest = best.flatten(1).topk(min(self.config.max_triplets, k * k), dim=1).values[:, -1, None, None]
-        kept = allowed & (best >= self.config.min_score) & (best >= strongest)
+        # A stable sort settles ties by position, the same on every device.
+        order = best.flatten(1).argsort(dim=1, descending=True, stable=True)[:, : self.config.max_triplets]
+        strongest = torch.zeros_like(allowed).flatten(1).scatter_(1, order, True)
+        kept = allowed & (best >= self.config.min_score) & strongest.view_as(best)
         return Relations(
             relation=torch.where(kept, vocabulary[name], -1),
             confidence=torch.where(kept, best, -1.0),

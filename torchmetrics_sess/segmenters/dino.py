@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -59,10 +60,10 @@ class DinoSegmenterConfig:
             )
         if self.iterations < 0:
             raise ValueError(f"`iterations` must not be negative, got {self.iterations}")
-        if not self.temperature > 0:
-            raise ValueError(f"`temperature` must be positive, got {self.temperature}")
-        if self.compactness < 0:
-            raise ValueError(f"`compactness` must not be negative, got {self.compactness}")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"`temperature` must be a positive number, got {self.temperature}")
+        if not (math.isfinite(self.compactness) and self.compactness >= 0):
+            raise ValueError(f"`compactness` must be a number of at least 0, got {self.compactness}")
 
     def weights(self) -> list[str]:
         """Return the name of the network's weights."""
