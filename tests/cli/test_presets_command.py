@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from torchmetrics_sess.presets import load_preset, preset_names
+from torchmetrics_sess.weights import path_of
 
 Sess = Callable[..., Any]
 
@@ -20,11 +22,11 @@ def test_every_preset_is_listed(sess: Sess) -> None:
     assert set(preset_names()) <= set(first)
 
 
-def test_a_preset_without_its_weights_is_listed_with_the_remedy(
-    sess: Sess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_presets_without_their_weights_are_marked(sess: Sess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESS_HOME", str(tmp_path))
-    assert "sess weights download lite" in sess("presets").stdout
+    assert re.search(r" lite +lite +97 MB +no ", sess("presets").stdout)
+    path_of("lite").touch()
+    assert re.search(r" lite +lite +97 MB +yes ", sess("presets").stdout)
 
 
 def test_the_signature_is_that_of_the_preset(sess: Sess) -> None:

@@ -25,14 +25,16 @@ def presets() -> None:
     table.add_column("here")
     for preset in preset_names():
         needed = [weight for weight in WEIGHTS.values() if preset in weight.presets]
-        missing = [weight.name for weight in needed if not path_of(weight.name).exists()]
+        here = all(path_of(weight.name).exists() for weight in needed)
         table.add_row(
             preset,
             ", ".join(weight.name for weight in needed),
             f"{sum(weight.size for weight in needed) / 1e6:.0f} MB",
-            f"no: sess weights download {preset}" if missing else "yes",
+            "yes" if here else "no",
         )
-    results().print(table)
+    console = results()
+    console.print(table)
+    console.print("sess weights download PRESET brings what is not here.")
 
 
 def signature(

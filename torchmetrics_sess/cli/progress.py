@@ -24,6 +24,9 @@ T = TypeVar("T")
 def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Pass ``items`` on, showing how many of ``total`` there were, how fast they come, and how long it will take."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from items
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -32,7 +35,7 @@ def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
         _Rate(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(items, total=total, description=what)
 
 
