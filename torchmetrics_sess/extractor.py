@@ -31,6 +31,9 @@ class SceneGraphExtractor:
             use 800.
         device: where images are moved to; by default, they stay where they are.
 
+    Raises:
+        ValueError: for a ``max_width`` below 1.
+
     Example:
         >>> import torch
         >>> from torchmetrics_sess.presets import load_preset
@@ -50,6 +53,8 @@ class SceneGraphExtractor:
         max_width: int | None = 800,
         device: torch.device | str | None = None,
     ) -> None:
+        if max_width is not None and max_width < 1:
+            raise ValueError(f"`max_width` must be at least 1 or None, got {max_width}")
         self.segmenter = segmenter
         self.relation_model = relation_model
         self.encoder = encoder
@@ -150,12 +155,18 @@ class SceneGraphExtractor:
 
 
 def limit_width(image: Image, max_width: int | None) -> Image:
-    """Shrink an image wider than ``max_width`` to that width, antialiased, aspect kept."""
+    """Shrink an image wider than ``max_width`` to that width, aspect kept, as Pillow's bicubic filter shrinks 8 bits.
+
+    Pillow filters rows, then columns, and rounds to 8 bits after each of the two passes.
+    """
     _, height, width = image.shape
     if max_width is None or width <= max_width:
         return image
-    size = (max(1, round(height * max_width / width)), max_width)
-    return nn.functional.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+    pixels = (image * 255).round()[None]
+    for size in ((height, max_width), (max(1, round(height * max_width / width)), max_width)):
+        pixels = nn.functional.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False)
+        pixels = pixels.round().clamp(0, 255)
+    return pixels[0] / 255
 
 
 def to_cpu(tensors: Sequence[Tensor]) -> list[Tensor]:
