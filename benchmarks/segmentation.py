@@ -31,7 +31,7 @@ from torchmetrics_sess.segmenters.sam import SamSegmenter
 from torchmetrics_sess.stages import Segmentation
 
 SIZE = (480, 640)
-GOOD, STABLE = 0.3, 0.15  # the shares of masks that pass the predicted IoU, and then the stability score
+GOOD, STABLE = 0.3, 0.5  # the shares of masks that pass the predicted IoU, and then the stability score
 
 
 def random_image(seed: int) -> NDArray[np.uint8]:
@@ -123,7 +123,7 @@ def main() -> None:
         settings: dict[str, Any] = {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.5, "box_nms_thresh": 0.7}
     else:
         torch.manual_seed(0)
-        sam = segmentation_oracle.diversify(sam_model_registry[arguments.model]()).to(device)
+        sam = segmentation_oracle.diversify(sam_model_registry[arguments.model](), gain=4).to(device)
         settings = thresholds(sam, arrays[0])
     images: list[Tensor] = [torch.from_numpy(array).to(device).permute(2, 0, 1) / 255 for array in arrays]
     side = arguments.points_per_side

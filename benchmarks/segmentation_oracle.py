@@ -78,14 +78,14 @@ def iou(a: Mask, b: Mask) -> float:
     return float((a & b).sum() / max(1, (a | b).sum()))
 
 
-def diversify(sam: Sam) -> Sam:
-    """Enlarge random weights until masks differ between places and between prompts; return the model, frozen."""
+def diversify(sam: Sam, gain: float) -> Sam:
+    """Enlarge random weights so that masks differ between places and between prompts; return the model, frozen."""
     position = sam.requires_grad_(False).image_encoder.pos_embed
     coarse = torch.randn(1, position.shape[3], 8, 8)
     position.copy_(interpolate(coarse, position.shape[1:3], mode="bicubic").permute(0, 2, 3, 1))
     for name, weight in sam.mask_decoder.named_parameters():
         if weight.ndim > 1 and not name.startswith(("iou_token", "mask_tokens")):
-            weight *= 4
+            weight *= gain
     return sam.eval()
 
 
