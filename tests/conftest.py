@@ -1,5 +1,37 @@
-"""Turns on run-time checking of tensor shapes for every test."""
+"""Turns on run-time checking of tensor shapes, keeps every test off the network, and shares what is slow to make."""
 
-from jaxtyping import install_import_hook
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import UInt8, install_import_hook
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torchmetrics_sess.extractor import SceneGraphExtractor
 
 hook = install_import_hook("torchmetrics_sess", "beartype.beartype")
+
+# A weight that is not in the cache is an error that says how to get it: no test downloads, and none is skipped.
+os.environ["SESS_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def lite() -> SceneGraphExtractor:
+    """Return the extractor of the ``lite`` preset, its weights read from the cache."""
+    from torchmetrics_sess.presets import load_preset
+
+    return load_preset("lite").build("cpu")
+
+
+@pytest.fixture(scope="session")
+def photographs() -> dict[str, UInt8[Tensor, "3 h w"]]:
+    """Return four photographs of 208 pixels, by name."""
+    cases = np.load(Path(__file__).parent / "data" / "pipeline_dev.npz")
+    names = ("astronaut", "coffee", "rocket", "cat")
+    return {name: torch.from_numpy(cases[f"{4 + i}/a/image"]).permute(2, 0, 1) for i, name in enumerate(names)}
