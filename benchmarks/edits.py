@@ -7,16 +7,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from photographs import Box
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 Pixels: TypeAlias = NDArray[np.float64]
 
 
-def encode(image: Image.Image, format: str = "JPEG", **options: Any) -> tuple[Image.Image, float]:
+def encode(image: Image.Image, codec: str = "JPEG", **options: Any) -> tuple[Image.Image, float]:
     """Return an image as a codec gives it back, and the bits per pixel that it took."""
     file = io.BytesIO()
-    image.save(file, format, **options)
+    image.save(file, codec, **options)
     bits = 8 * len(file.getvalue()) / (image.width * image.height)
     return Image.open(file).convert("RGB"), bits
 
@@ -65,7 +65,7 @@ def swap(image: Image.Image, box: Box, other: Image.Image, other_box: Box) -> Im
 
 
 def _fill(pixels: Pixels, hole: NDArray[np.bool_]) -> Pixels:
-    """Fill a hole by pull and push: averages of what is known at every scale, the finest that there is at each pixel."""
+    """Fill a hole by pull and push: with averages of what is known, at the finest scale that knows anything."""
     height, width = hole.shape
     if not hole.any() or min(height, width) < 2:
         return pixels

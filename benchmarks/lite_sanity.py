@@ -2,8 +2,9 @@
 
     python benchmarks/lite_sanity.py
 
-Prints, for every photograph, the score against itself, along a JPEG ladder, after changes that keep its meaning and after
-changes that take it away, and against other photographs; then whether each expectation holds. Exit code 1 if one fails.
+Prints, for every photograph, the score against itself, along a JPEG ladder, after changes that keep its meaning and
+after changes that take it away, and against other photographs; then whether each expectation holds. The exit code is 1
+if one does not.
 """
 
 from __future__ import annotations
