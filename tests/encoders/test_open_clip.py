@@ -10,8 +10,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from torchmetrics_sess.encoders.open_clip import OpenClipEncoder
+from torchmetrics_sess.config import from_mapping
+from torchmetrics_sess.encoders.open_clip import OpenClipEncoder, OpenClipEncoderConfig
+from torchmetrics_sess.geometry import crisp_masks
 from torchmetrics_sess.stages import Segmentation
+from torchmetrics_sess.weights import MissingWeightError
 
 Golden: TypeAlias = dict[str, np.ndarray]
 
@@ -152,6 +155,20 @@ def test_bfloat16_is_a_choice(encoder: OpenClipEncoder, model: Any, preprocess: 
     assert (exact.features * coarse.features).sum(-1).min() > 0.999
 
 
+def test_soft_masks_count_as_the_crisp_ones_they_imply(encoder: OpenClipEncoder, golden: Golden) -> None:
+    photograph = to_tensor(golden["5/a/image"])
+    images = [photograph, photograph[:, :90, :70]]
+    memberships = torch.rand(2, 4, 12, 12, generator=torch.Generator().manual_seed(0)).softmax(1)
+    valid = torch.tensor([[True, True, True, True], [True, False, True, False]])
+    (soft,) = encoder(images, [Segmentation(memberships, valid)])
+    crisp = [crisp_masks(each, *image.shape[1:]) for each, image in zip(memberships, images, strict=True)]
+    for index, each in enumerate(
+        encoder(images, [Segmentation(m[None], v[None]) for m, v in zip(crisp, valid, strict=True)])
+    ):
+        assert torch.equal(soft.features[index], each.features[0])
+        assert torch.equal(soft.image_features[index], each.image_features[0])
+
+
 def test_no_images(encoder: OpenClipEncoder) -> None:
     assert encoder([], []) == []
 
@@ -198,3 +215,21 @@ def test_pretrained_weights_come_with_their_preprocessing_and_tokenizer(model: A
 def test_random_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="`pretrained` must name weights"):
         OpenClipEncoder.from_pretrained("ViT-B-32", "")
+
+
+def test_offline_only_local_files_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESS_OFFLINE", "1")
+    with pytest.raises(MissingWeightError, match="SESS_OFFLINE=1 forbids open_clip to look for the weights 'openai'"):
+        OpenClipEncoder.from_pretrained("ViT-B-32", "openai")
+
+
+@pytest.mark.parametrize(("setting", "value"), [("pretrained", ""), ("crops_per_batch", 0)])
+def test_settings_out_of_range_are_refused(setting: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"`{setting}` must"):
+        from_mapping(OpenClipEncoderConfig, {setting: value}, where="encoder")
+
+
+def test_settings_of_other_weights_name_no_file() -> None:
+    config = OpenClipEncoderConfig(model="ViT-B-16", pretrained="openai")
+    assert config.weights() == config.digests() == []
+    assert config.text_tower() == "ViT-B-16-openai"

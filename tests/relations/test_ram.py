@@ -229,6 +229,11 @@ def test_settings_out_of_range_are_refused(setting: str, value: Any) -> None:
         RamRelationConfig(**{setting: value})
 
 
+def test_tokens_of_another_segmenter_are_refused(head: RelationHead) -> None:
+    with pytest.raises(ValueError, match=r"`tokens` must hold 64 numbers per object.*got 384"):
+        head(torch.zeros(1, 3, 384), torch.ones(1, 3, dtype=torch.bool))
+
+
 def test_chunks_must_hold_something(head: RelationHead) -> None:
     with pytest.raises(ValueError, match="`scores_per_chunk` must be at least 1, got 0"):
         RamRelationModel(head, scores_per_chunk=0)

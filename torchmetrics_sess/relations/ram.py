@@ -112,6 +112,7 @@ class RelationHead(nn.Module):
         from transformers import BertConfig, BertModel
 
         super().__init__()
+        self.input_size = input_size
         self.feature_size = feature_size
         self.fc_input = nn.Sequential(nn.Linear(input_size, hidden_size), nn.LayerNorm(hidden_size))
         self.fc_output = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.LayerNorm(hidden_size))
@@ -192,8 +193,16 @@ class RelationHead(nn.Module):
 
         Returns:
             float32 logits, ``[b, 56, k, k]``; arbitrary where a padded slot takes part.
+
+        Raises:
+            ValueError: if the tokens are not of the length that the network was made for.
         """
         b, k = valid.shape
+        if tokens.shape[-1] != self.input_size:
+            raise ValueError(
+                f"`tokens` must hold {self.input_size} numbers per object, as those of the segmenter that this network was "
+                f"trained with, got {tokens.shape[-1]}"
+            )
         with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             hidden = self.model(
                 inputs_embeds=self.fc_input(tokens.float()),
