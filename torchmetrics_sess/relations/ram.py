@@ -200,8 +200,8 @@ class RelationHead(nn.Module):
         b, k = valid.shape
         if tokens.shape[-1] != self.input_size:
             raise ValueError(
-                f"`tokens` must hold {self.input_size} numbers per object, as those of the segmenter that this network was "
-                f"trained with, got {tokens.shape[-1]}"
+                f"`tokens` must hold {self.input_size} numbers per object, as the segmenter that this network was "
+                f"trained with gives, got {tokens.shape[-1]}"
             )
         with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             hidden = self.model(
