@@ -23,8 +23,8 @@ class FilePair:
     """Two image files to compare, and what to call them in a table."""
 
     name: str
-    origin: Path
-    recon: Path
+    origin: str
+    recon: str
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Pairing:
     """
 
     pairs: list[FilePair]
-    unpaired: dict[Path, str]
+    unpaired: dict[str, str]
 
 
 def pair_files(origin: Path, recon: Path) -> Pairing:
@@ -60,35 +60,35 @@ def pair_files(origin: Path, recon: Path) -> Pairing:
         folder, file = (origin, recon) if origin.is_dir() else (recon, origin)
         raise ValueError(f"{folder} is a folder, but {file} is a file; compare two folders, or two files")
     if not origin.is_dir():
-        return Pairing([FilePair(origin.name, origin, recon)], {})
+        return Pairing([FilePair(origin.name, str(origin), str(recon))], {})
 
-    origins, recons = ({path.relative_to(folder): path for path in find_images(folder)} for folder in (origin, recon))
+    origins, recons = set(find_images(origin)), set(find_images(recon))
     for folder, found in ((origin, origins), (recon, recons)):
         if not found:
             raise ValueError(f"{folder} holds no image that can be read")
-    partners = {name: name for name in origins.keys() & recons.keys()}
-    origins_left, recons_left = (_by_stem(found.keys() - partners.keys()) for found in (origins, recons))
-    unpaired: dict[Path, str] = {}
+    partners = {name: name for name in origins & recons}
+    origins_left, recons_left = _by_stem(origins - recons), _by_stem(recons - origins)
+    unpaired: dict[str, str] = {}
     for stem in origins_left.keys() | recons_left.keys():
         names, candidates = origins_left[stem], recons_left[stem]
         if len(names) == len(candidates) == 1:
             partners[names[0]] = candidates[0]
-        elif names and candidates:
-            reason = f"no single partner: several images are called {stem}"
-            unpaired |= {origins[name]: reason for name in names} | {recons[name]: reason for name in candidates}
-        else:
-            unpaired |= {origins[name]: f"no partner in {recon}" for name in names}
-            unpaired |= {recons[name]: f"no partner in {origin}" for name in candidates}
-    return Pairing(
-        [FilePair(name.as_posix(), origins[name], recons[partner]) for name, partner in sorted(partners.items())],
-        dict(sorted(unpaired.items())),
-    )
+            continue
+        ambiguous = names and candidates
+        for folder, other, left_over in ((origin, recon, names), (recon, origin, candidates)):
+            reason = f"no single partner: several images are called {stem}" if ambiguous else f"no partner in {other}"
+            unpaired |= {str(folder / name): reason for name in left_over}
+    pairs = [FilePair(name, str(origin / name), str(recon / partner)) for name, partner in sorted(partners.items())]
+    return Pairing(pairs, dict(sorted(unpaired.items())))
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Find the files in ``folder`` and its subfolders whose extension is that of an image, sorted.
+def find_images(folder: Path) -> list[str]:
+    """Find the files in ``folder`` and its subfolders whose extension is that of an image.
 
     Hidden files and folders are passed over; links are followed.
+
+    Returns:
+        Their paths relative to ``folder``, sorted: text, because millions of path objects fill a machine.
     """
     Image.init()
     extensions = {
@@ -96,7 +96,7 @@ def find_images(folder: Path) -> list[Path]:
         for extension, kind in Image.registered_extensions().items()
         if kind in Image.OPEN and kind not in _NOT_DECODED
     }
-    return sorted(path for path in _files(folder) if path.suffix.lower() in extensions)
+    return sorted(name for name in _files(folder) if f".{name.rpartition('.')[2].lower()}" in extensions)
 
 
 def read_image(path: str | Path) -> UInt8[Tensor, "3 h w"]:
@@ -126,7 +126,7 @@ def image_tensor(image: Image.Image) -> UInt8[Tensor, "3 h w"]:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path) -> Iterator[str]:
     seen: set[str] = set()
     for parent, subfolders, files in os.walk(folder, followlinks=True):
         # A link to a folder above would otherwise be walked down for ever.
@@ -136,13 +136,14 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+        inside = Path(parent).relative_to(folder)
+        yield from (str(inside / name) for name in files if not name.startswith("."))
 
 
-def _by_stem(names: set[Path]) -> defaultdict[Path, list[Path]]:
-    stems: defaultdict[Path, list[Path]] = defaultdict(list)
+def _by_stem(names: set[str]) -> defaultdict[str, list[str]]:
+    stems: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
-        stems[name.with_suffix("")].append(name)
+        stems[name.rpartition(".")[0]].append(name)
     return stems
 
 

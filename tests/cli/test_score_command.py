@@ -244,7 +244,7 @@ def test_files_are_read_ahead_by_so_many_and_no_more(monkeypatch: pytest.MonkeyP
         nonlocal asked
         for index in range(100):
             asked += 1
-            yield FilePair(str(index), Path(), Path())
+            yield FilePair(str(index), "", "")
 
     monkeypatch.setattr(stream, "read_image", lambda path: torch.zeros(3, 1, 1, dtype=torch.uint8))
     for taken, pair in enumerate(load_pairs(pairs(), ahead=5)):

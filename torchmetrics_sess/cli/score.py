@@ -91,7 +91,7 @@ def score(
                 f"the images of {outcome.name} differ in size; such pairs are compared as they are, neither is resized"
             )
             noted = True
-    failures += [(str(path), reason) for path, reason in pairing.unpaired.items()]
+    failures += pairing.unpaired.items()
 
     found = _Results(scorer.signature(), scores, failures)
     if not to_stdout:
