@@ -122,9 +122,9 @@ class SceneGraph:
 
         try:
             with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise ValueError(f"{path} is not a scene graph: format {metadata.get('format')!r}, not {FORMAT!r}")
+                layout = (file.metadata() or {}).get("format")
+                if layout != FORMAT:
+                    raise ValueError(f"its format is {layout!r}, not {FORMAT!r}")
                 return cls(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        except (SafetensorError, TypeError) as error:
+        except (SafetensorError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a scene graph: {error}") from error
