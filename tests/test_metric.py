@@ -444,7 +444,7 @@ class TestParts:
         lite = SemanticSimilarityScore()
         assert lite.signature.startswith("SeSS|preset:lite|")
         changed = [
-            SemanticSimilarityScore(overrides={"matching.iterations": 3}),
+            SemanticSimilarityScore(overrides={"matching.iterations": 5}),
             SemanticSimilarityScore(matching=MatchingConfig()),
             SemanticSimilarityScore(relation_similarity=torch.eye(56)),
             SemanticSimilarityScore(relation_similarity=torch.ones(56, 56)),
