@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from torchmetrics_sess import precision
 from torchmetrics_sess.precision import full_precision
 
 BACKENDS: Any = torch.backends
@@ -108,18 +107,6 @@ def test_nothing_is_touched_where_nothing_needs_to_be() -> None:
     before = flags()
     with full_precision(CPU):
         assert flags() == before
-
-
-@pytest.mark.parametrize("level", ["highest", "high", "medium"])
-def test_releases_with_old_switches_alone_are_served(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_PER_OPERATOR", False)
-    torch.set_float32_matmul_precision(level)
-    with full_precision(CUDA):
-        assert torch.get_float32_matmul_precision() == "highest"
-        assert BACKENDS.cuda.matmul.allow_tf32 is False
-        assert BACKENDS.cudnn.allow_tf32 is False
-    assert torch.get_float32_matmul_precision() == level
-    assert BACKENDS.cudnn.allow_tf32 is True
 
 
 def test_modes_end_at_the_block_and_return_after_it() -> None:

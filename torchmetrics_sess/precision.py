@@ -31,12 +31,6 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 def _turn_off_fast_modes(stack: ExitStack, device: torch.device) -> None:
     backends: Any = torch.backends
-    if not _PER_OPERATOR:
-        stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-        torch.set_float32_matmul_precision("highest")
-        stack.callback(setattr, backends.cudnn, "allow_tf32", backends.cudnn.allow_tf32)
-        backends.cudnn.allow_tf32 = False
-        return
     if device.type == "cuda":
         library, operators = backends.cudnn, (backends.cuda.matmul, backends.cudnn.conv)
     else:
@@ -49,7 +43,3 @@ def _turn_off_fast_modes(stack: ExitStack, device: torch.device) -> None:
         inherited = precision == library.fp32_precision
         stack.callback(setattr, operator, "fp32_precision", "none" if inherited else precision)
         operator.fp32_precision = "ieee"
-
-
-# Releases before 2.9 have two switches for all operators; using both kinds in one program is an error.
-_PER_OPERATOR = hasattr(torch.backends.cuda.matmul, "fp32_precision")
