@@ -240,12 +240,15 @@ class DropsTheLastLeftHalf:
 
 
 class NumbersSlots:
-    """Embeds every slot by its number and every image by its mean, so that they can be told apart."""
+    """Embeds every image by its mean and its objects by that and their slot, so that they can be told apart."""
 
     def __call__(self, images: list[Tensor], segmentations: list[Segmentation]) -> list[Embeddings]:
         means = torch.stack([image.mean() for image in images]).split([len(s.valid) for s in segmentations])
-        slots = [torch.arange(s.valid.shape[1]).float().expand(s.valid.shape) for s in segmentations]
-        return [Embeddings(on_circle(slot), on_circle(mean)) for slot, mean in zip(slots, means, strict=True)]
+        slots = [torch.arange(s.valid.shape[1]) for s in segmentations]
+        return [
+            Embeddings(on_circle(mean[:, None] + slot), on_circle(mean))
+            for slot, mean in zip(slots, means, strict=True)
+        ]
 
 
 def on_circle(angles: Tensor) -> Tensor:
@@ -254,14 +257,18 @@ def on_circle(angles: Tensor) -> Tensor:
 
 def test_segmentations_of_several_sizes_come_apart_into_the_images_given() -> None:
     extractor = SceneGraphExtractor(HalvesOfAllButTheFirst(), DropsTheLastLeftHalf(), NumbersSlots())
-    images = [torch.full((3, 2, 4), level) for level in (0.1, 0.2, 0.3)]
+    # A dot draws the eye to the right half of the first image, and to the left half of the second.
+    images = [torch.full((3, 32, 64), level) for level in (0.1, 0.2, 0.3)]
+    images[0][:, 14:18, 44:48] = images[1][:, 14:18, 16:20] = 1
+    means = [image.mean() for image in images]
     whole, halves, half = extractor(images)
     assert [len(whole), len(halves), len(half)] == [1, 2, 1]
-    for graph, level in zip((whole, halves, half), (0.1, 0.2, 0.3), strict=True):
-        torch.testing.assert_close(graph.image_feature, on_circle(torch.tensor(level)))
+    for graph, mean in zip((whole, halves, half), means, strict=True):
+        torch.testing.assert_close(graph.image_feature, on_circle(mean))
         assert graph.importance.sum().item() == pytest.approx(1)
-    torch.testing.assert_close(halves.features, on_circle(torch.tensor([0.0, 1.0])))
-    torch.testing.assert_close(half.features, on_circle(torch.tensor([1.0])))
+    torch.testing.assert_close(halves.features, on_circle(means[1] + torch.tensor([0.0, 1.0])))
+    torch.testing.assert_close(half.features, on_circle(means[2] + torch.tensor([1.0])))
+    assert halves.importance.argmax() == 0
     assert halves.triplets() == [(1, 2, 0)]
     assert half.triplets() == whole.triplets() == []
     torch.testing.assert_close(half.centers, torch.tensor([[0.25, 0.625]]))
