@@ -20,8 +20,13 @@ Array: TypeAlias = NDArray[np.float64]
 PREDICATES = 56
 
 
-def match(a: SceneGraph, b: SceneGraph, relation_similarity: Array, config: MatchingConfig) -> tuple[float, Array]:
-    """Return the graph score and the final similarity of two scene graphs in double precision."""
+def match(
+    a: SceneGraph, b: SceneGraph, relation_similarity: Array, config: MatchingConfig, *, first_in_place: bool = False
+) -> tuple[float, Array]:
+    """Return the graph score and the final similarity of two scene graphs in double precision.
+
+    With ``first_in_place``, a sequential first iteration sees its own updates. That of the released code does not.
+    """
     w, v = a.importance.numpy(), b.importance.numpy()
     relation_a, relation_b = a.relation.numpy(), b.relation.numpy()
     neighbours_a = [np.flatnonzero(row >= 0) for row in relation_a]
@@ -31,7 +36,7 @@ def match(a: SceneGraph, b: SceneGraph, relation_similarity: Array, config: Matc
     offset = a.centers.numpy()[:, None] - b.centers.numpy()[None]
     similarity = (1 - config.theta) * cosine + config.theta * (1 - (offset**2).sum(-1) / 2)
     for iteration in range(config.iterations):
-        synchronous = config.update_order == "synchronous" or iteration == 0
+        synchronous = config.update_order == "synchronous" or (iteration == 0 and not first_in_place)
         source = similarity.copy() if synchronous else similarity
         for i, near_i in enumerate(neighbours_a):
             for j, near_j in enumerate(neighbours_b):
