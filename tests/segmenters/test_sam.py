@@ -72,7 +72,7 @@ def noise(height: int, width: int) -> np.ndarray:
 ODD_IMAGES: dict[str, Callable[[], np.ndarray]] = {
     "photograph": lambda: photograph("1/a"),
     "shrunk by the network": lambda: photograph("5/a", 400, 300),
-    "upright": lambda: photograph("2/a", 120, 300),
+    "upright": lambda: photograph("2/a", 120, 220),
     "black": lambda: np.zeros((50, 70, 3), dtype=np.uint8),
     "noise": lambda: noise(60, 40),
     "one row": lambda: noise(1, 90),
