@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+FIGURES = RESULTS / "figures"
 
 
 def machine() -> dict[str, Any]:
