@@ -286,12 +286,13 @@ def _assign_graphs(
     flow: Array,
     numbers: Array,
     links: Indices,
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
     """Assign the nodes of two graphs by the importance in the first, by that in the second, and by both together.
 
     Returns:
         the weight of every pair in the graph score, from the first two assignments, and the third assignment as ones
-        and zeros, each ``[n_a, n_b]``.
+        and zeros, each ``[n_a, n_b]``; and the weight of the nodes that the first two leave out, ``[n_a]`` and
+        ``[n_b]``.
     """
     n_a, n_b = similarity.shape
     swap = n_a > n_b
@@ -299,6 +300,8 @@ def _assign_graphs(
     weight = np.empty((n_a, n_b))
     plan = np.zeros((n_a, n_b))
     matched = np.zeros((n_a, n_b))
+    left_a = n_a * importance_a / (n_a + n_b)
+    left_b = n_b * importance_b / (n_a + n_b)
     for share_a, share_b in ((n_a, 0), (0, n_b), (n_a, n_b)):
         for i in range(n_a):
             for j in range(n_b):
@@ -314,9 +317,13 @@ def _assign_graphs(
                 hit = flow[j, i] if swap else flow[i, j]
                 if both:
                     matched[i, j] = hit
-                else:
-                    plan[i, j] += hit * weight[i, j]
-    return plan, matched
+                elif hit > 0.0:
+                    plan[i, j] += weight[i, j]
+                    if share_a > 0:
+                        left_a[i] = 0.0
+                    else:
+                        left_b[j] = 0.0
+    return plan, matched, left_a, left_b
 
 
 @compiled
@@ -333,7 +340,7 @@ def match(
     synchronous: bool,
     transport: bool,
     slack: float,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array]:
     """Match two scene graphs.
 
     Args:
@@ -352,7 +359,7 @@ def match(
 
     Returns:
         the final similarity, the weight of every pair in the graph score, and which pairs are matched (where
-        positive), each ``[n_a, n_b]``.
+        positive), each ``[n_a, n_b]``; and the weight of the nodes that go without a match, ``[n_a]`` and ``[n_b]``.
     """
     n_a, n_b = initial.shape
     start_a, neighbour_a, predicate_a, share_a = _neighbours(relation_a, importance_a)
@@ -438,11 +445,12 @@ def match(
 
     if transport:
         plan = np.empty((n_a, n_b))
+        none_a, none_b = np.zeros(n_a), np.zeros(n_b)
         _masses(importance_a, n_a, row_share)
         _masses(importance_b, n_b, column_share)
         if slack == 0.0:
             _route(similarity, row_share, column_share, n_a, n_b, plan, numbers, links)
-            return similarity, plan, plan
+            return similarity, plan, plan, none_a, none_b
         _route_with_slack(
             similarity,
             row_share,
@@ -460,6 +468,6 @@ def match(
         for i in range(n_a):
             for j in range(n_b):
                 plan[i, j] = (flow[i, j] + turned_flow[j, i]) / 2.0
-        return similarity, plan, plan
-    plan, matched = _assign_graphs(similarity, importance_a, importance_b, gain, flow, numbers, links)
-    return similarity, plan, matched
+        return similarity, plan, plan, none_a, none_b
+    plan, matched, left_a, left_b = _assign_graphs(similarity, importance_a, importance_b, gain, flow, numbers, links)
+    return similarity, plan, matched, left_a, left_b

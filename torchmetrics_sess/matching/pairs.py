@@ -38,6 +38,10 @@ class MatchResult:
         assignment: the matched pairs (i, j), sorted. One-to-one, these are ``min(n_a, n_b)`` pairs, no object in two of
             them, of the assignment that is best with both importances at once, which the plan need not contain in full;
             with transport, all pairs between which the plan moves mass.
+        unmatched_a: how much of the graph score is lost because objects of ``a`` find no match, ``[n_a]``. One-to-one,
+            it is the importance of those that the first assignment leaves out, by the weight of that assignment; with
+            transport, it is 0. All of ``plan``, ``unmatched_a`` and ``unmatched_b`` sum to 1.
+        unmatched_b: likewise in ``b``, by the second assignment, ``[n_b]``.
     """
 
     score: float
@@ -46,6 +50,8 @@ class MatchResult:
     similarity: Float64[Tensor, "n_a n_b"]
     plan: Float64[Tensor, "n_a n_b"]
     assignment: list[tuple[int, int]]
+    unmatched_a: Float64[Tensor, " n_a"]
+    unmatched_b: Float64[Tensor, " n_b"]
 
 
 def match_graphs(
@@ -219,7 +225,7 @@ def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
     # Only a caller that matches should wait for the compiler to load.
     from torchmetrics_sess.matching.kernel import match
 
-    similarity, plan, matched = match(
+    similarity, plan, matched, unmatched_a, unmatched_b = match(
         problem.similarity,
         problem.relation_a,
         problem.relation_b,
@@ -241,6 +247,8 @@ def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
         similarity=torch.from_numpy(similarity),
         plan=torch.from_numpy(plan),
         assignment=[(i, j) for i, j in np.argwhere(matched > 0).tolist()],
+        unmatched_a=torch.from_numpy(unmatched_a),
+        unmatched_b=torch.from_numpy(unmatched_b),
     )
 
 
