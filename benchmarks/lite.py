@@ -2,7 +2,8 @@
 
     python benchmarks/lite.py [--cuda] [--quick]
 
-The two are timed in turn, and the ratio is taken pair by pair, so that it holds on a machine whose speed drifts.
+The two are timed in turn, and the ratio is taken pair by pair, so that it holds on a machine whose speed drifts. It is
+measured as the number of pairs, the size of the images and the number of regions (objects) grow.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from photographs import load_photographs
-from reporting import write_results
+from reporting import FIGURES, write_results
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -26,32 +27,49 @@ from torchmetrics_sess import SemanticSimilarityScore
 from torchmetrics_sess.precision import full_precision
 from torchmetrics_sess.segmenters.dino import DinoSegmenterConfig, squash
 
-SIDE = 512
+PAIRS, SIDE, SEEDS = 8, 512, 5
+GROWTHS = {
+    "pairs": [{"pairs": pairs} for pairs in (1, 2, 4, PAIRS, 16)],
+    "side": [{"side": side} for side in (128, 256, SIDE, 1024, 2048)],
+    "regions": [{"seeds": seeds} for seeds in (2, 4, SEEDS, 6, 8)],
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cuda", action="store_true", help="measure on the graphics card")
-    parser.add_argument("--quick", action="store_true", help="fewer sizes and repetitions")
+    parser.add_argument("--quick", action="store_true", help="only 8 pairs of 512 pixels, few repetitions")
     arguments = parser.parse_args()
 
     device = torch.device("cuda" if arguments.cuda else "cpu")
-    pairs = (8,) if arguments.quick else (1, 4, 8, 16)
-    rows = [measure(count, device, repetitions=3 if arguments.quick else 5) for count in pairs]
+    growths = {"pairs": [{"pairs": PAIRS}]} if arguments.quick else GROWTHS
+    rows = [
+        {"growth of": growth, **measure(device, repetitions=3 if arguments.quick else 5, **sizes)}
+        for growth, cases in growths.items()
+        for sizes in cases
+    ]
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
     Console(width=140).print(table)
-    print(write_results(f"lite-{device.type}", rows, sys.argv))
+    if arguments.quick:
+        return
+    draw(rows, device.type)
+    print(write_results(f"lite-{device.type}", rows, ["python", *sys.argv]))
 
 
-def measure(pairs: int, device: torch.device, repetitions: int) -> dict[str, Any]:
-    photographs = [square(pil_to_tensor(image)) for image in load_photographs().values()]
+def measure(
+    device: torch.device, repetitions: int, *, pairs: int = PAIRS, side: int = SIDE, seeds: int = SEEDS
+) -> dict[str, Any]:
+    """Return one line of the table."""
+    photographs: list[Tensor] = [
+        resize(pil_to_tensor(image), [side, side]) for image in list(load_photographs().values())[: 2 * pairs]
+    ]
     preds = torch.stack([photographs[k % len(photographs)] for k in range(pairs)]).to(device)
     target = torch.stack([photographs[(k + 1) % len(photographs)] for k in range(pairs)]).to(device)
-    metric = SemanticSimilarityScore().to(device)
+    metric = SemanticSimilarityScore(overrides={"segmenter.seeds_per_side": seeds}).to(device)
     segmenter = DinoSegmenterConfig().build(device)
-    squares = squash([image.float() / 255 for image in torch.cat([preds, target])], 336)
+    squares = squash([image.float() / 255 for image in torch.cat([preds, target])], segmenter.config.image_size)
 
     def forward() -> None:
         with full_precision(device):
@@ -66,16 +84,13 @@ def measure(pairs: int, device: torch.device, repetitions: int) -> dict[str, Any
     seconds = [(clock(forward, device), clock(update, device)) for _ in range(repetitions)]
     return {
         "pairs": pairs,
+        "side": side,
+        "regions": seeds**2,
         "forward s": statistics.median(first for first, _ in seconds),
         "update s": statistics.median(second for _, second in seconds),
         "update / forward": statistics.median(second / first for first, second in seconds),
         "images per s": 2 * pairs / statistics.median(second for _, second in seconds),
     }
-
-
-def square(image: Tensor) -> Tensor:
-    resized: Tensor = resize(image, [SIDE, SIDE])
-    return resized
 
 
 def clock(call: Callable[[], None], device: torch.device) -> float:
@@ -86,6 +101,25 @@ def clock(call: Callable[[], None], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def draw(rows: list[dict[str, Any]], device: str) -> None:
+    """Draw how the ratio grows with each of the three."""
+    from matplotlib.figure import Figure
+
+    names = {"pairs": "pairs in an update", "side": "side of the images, pixels", "regions": "regions of an image"}
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    for axes, (growth, label) in zip(figure.subplots(1, 3, sharey=True), names.items(), strict=True):
+        chosen = [row for row in rows if row["growth of"] == growth]
+        axes.plot([row[growth] for row in chosen], [row["update / forward"] for row in chosen], "o-", color="#0072b2")
+        axes.axhline(1, color="0.6", linewidth=1)
+        axes.set(xlabel=label, xscale="log", xticks=[row[growth] for row in chosen], ylim=(0.9, None))
+        axes.set_xticklabels([str(row[growth]) for row in chosen])
+        axes.minorticks_off()
+        axes.grid(axis="y", alpha=0.3)
+    figure.axes[0].set_ylabel("update() / bare network")
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    figure.savefig(FIGURES / f"lite-{device}.png", dpi=150)
 
 
 if __name__ == "__main__":

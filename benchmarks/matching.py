@@ -8,6 +8,7 @@ Times are of whole calls on the same pairs, all in one run, each the best of sev
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -18,9 +19,11 @@ import torch
 from reporting import write_results
 
 from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
+from torchmetrics_sess.presets import load_preset
 
 SIZES = [(5, 8), (12, 40), (12, 69), (20, 60), (30, 99), (45, 99), (60, 99)]
 HEADLINE = (30, 99)
+LITE = (25, 200)
 PAIRS = 8
 RELEASED = MatchingConfig()
 TRANSPORT = MatchingConfig(assignment="transport")
@@ -67,10 +70,37 @@ def measure(nodes: int, edges: int, repeats: int) -> dict[str, Any]:
     }
 
 
+def measure_threads(repeats: int) -> list[dict[str, Any]]:
+    """Return how the pairs per second grow with the threads, at the headline's size and settings, and at lite's."""
+    known = torch.from_numpy(matching_oracle.random_relation_similarity(0))
+    rows: list[dict[str, Any]] = []
+    for preset, (nodes, edges), config in (
+        ("reference", HEADLINE, RELEASED),
+        ("lite", LITE, load_preset("lite").matching),
+    ):
+        graphs = [matching_oracle.random_graph(nodes, edges, seed) for seed in range(8 * PAIRS + 1)]
+        one = 0.0
+        for threads in sorted({1, *(2**k for k in range(1, 7) if 2**k < (os.cpu_count() or 1)), os.cpu_count() or 1}):
+            call = functools.partial(match_graph_pairs, graphs[:-1], graphs[1:], known, config, threads)
+            rate = (len(graphs) - 1) / seconds(call, 3 * repeats)
+            one = one or rate
+            rows.append(
+                {
+                    "preset": preset,
+                    "nodes": nodes,
+                    "edges": edges,
+                    "threads": threads,
+                    "pairs_per_second": rate,
+                    "speed_up": rate / one,
+                }
+            )
+    return rows
+
+
 def main() -> None:
     """Print the table and write it to ``results/matching.json``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="only the headline size, few repeats")
+    parser.add_argument("--quick", action="store_true", help="only the headline size, few repeats; nothing is written")
     quick = parser.parse_args().quick
 
     start = time.perf_counter()
@@ -92,8 +122,12 @@ def main() -> None:
         f"{HEADLINE[0]} nodes and {HEADLINE[1]} edges: {headline['kernel_ms']:.2f} ms a pair on one thread, "
         f"{headline['ratio']:.0f} times plain scipy ({headline['scipy_ms']:.0f} ms); {os.cpu_count()} processors"
     )
-    command = ["python", "benchmarks/matching.py", *(["--quick"] if quick else [])]
-    print(f"written to {write_results('matching', rows, command)}")
+    print(f"\n{'matching of':>11} {'threads':>7} {'pairs/s':>10} {'speed-up':>8}")
+    threaded = measure_threads(repeats=1 if quick else 4)
+    for row in threaded:
+        print(f"{row['preset']:>11} {row['threads']:7d} {row['pairs_per_second']:10.1f} {row['speed_up']:8.2f}")
+    if not quick:
+        print(f"written to {write_results('matching', [*rows, *threaded], ['python', 'benchmarks/matching.py'])}")
 
 
 if __name__ == "__main__":
