@@ -57,10 +57,12 @@ def test_the_package_alone_does_not_even_import_torch() -> None:
 
 def test_the_public_names_are_those_of_the_specification() -> None:
     assert set(torchmetrics_sess.__all__) == {
+        "Explanation",
         "SceneGraph",
         "SceneGraphExtractor",
         "SemanticSimilarityScore",
         "__version__",
+        "explain",
         "semantic_similarity_score",
     }
     assert set(dir(torchmetrics_sess)) >= set(torchmetrics_sess.__all__)

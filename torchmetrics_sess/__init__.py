@@ -6,23 +6,28 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_sess.__about__ import __version__
 
 if TYPE_CHECKING:
+    from torchmetrics_sess.explanation import Explanation, explain
     from torchmetrics_sess.extractor import SceneGraphExtractor
     from torchmetrics_sess.functional import semantic_similarity_score
     from torchmetrics_sess.graph import SceneGraph
     from torchmetrics_sess.metric import SemanticSimilarityScore
 
 __all__ = [
+    "Explanation",
     "SceneGraph",
     "SceneGraphExtractor",
     "SemanticSimilarityScore",
     "__version__",
+    "explain",
     "semantic_similarity_score",
 ]
 
 _MODULES = {
+    "Explanation": "explanation",
     "SceneGraph": "graph",
     "SceneGraphExtractor": "extractor",
     "SemanticSimilarityScore": "metric",
+    "explain": "explanation",
     "semantic_similarity_score": "functional",
 }
 
