@@ -1,0 +1,161 @@
+"""``sess report``: one HTML page about the results of ``sess score`` or ``sess compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from torchmetrics_sess.cli.options import DeviceOption, PresetOption, SettingsOption, parse_settings
+from torchmetrics_sess.cli.output import note, refuse, refusing, results
+
+if TYPE_CHECKING:
+    import torch
+
+    from torchmetrics_sess.report import Results, Row
+    from torchmetrics_sess.report.page import Shown
+
+# Of more pairs, PSNR and SSIM take minutes, and the picture does not change.
+_MEASURED = 500
+
+
+def report(
+    source: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="A file of `sess score --out`, .csv or .json.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where index.html goes; created if need be.")
+    ] = Path("report"),
+    pictures: Annotated[
+        int, typer.Option("--pictures", min=0, metavar="N", help="Explain this many lowest and highest scores.")
+    ] = 3,
+    preset: PresetOption = "lite",
+    settings: SettingsOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Make a page of results: summary, charts, explained examples, and a table to sort and filter.
+
+    The page is one file that loads nothing else. PSNR and SSIM are computed if the results lack them and the images
+    are still where they were. Pass the `--preset` and `--set` of the scores, so that the examples can be explained.
+
+    **Examples**
+
+        sess score kodak/ jpeg-10/ jpeg-50/ --out results.csv
+        sess report results.csv -o report/
+        sess report results.csv -o report/ --pictures 0      no networks needed
+    """
+    from torchmetrics_sess.report import read_results
+    from torchmetrics_sess.report.page import check_target
+
+    with refusing(ValueError):
+        overrides = parse_settings(settings)
+        check_target(out)
+        found = read_results(source)
+    if not found.rows:
+        refuse(f"{source} has a heading, but no pair yet")
+    path = make_report(found, source, out, preset=preset, overrides=overrides, device=device, pictures=pictures)
+    results().print(str(path), soft_wrap=True)
+
+
+def make_report(
+    found: Results,
+    source: Path,
+    folder: Path,
+    *,
+    preset: str,
+    overrides: Mapping[str, Any],
+    device: str,
+    pictures: int,
+) -> Path:
+    """Write the report of the results read from ``source`` into ``folder``, and return its path."""
+    from torchmetrics_sess.cli.stream import open_device
+    from torchmetrics_sess.report.page import Content, write_page
+    from torchmetrics_sess.report.pictures import choose_extremes
+
+    chosen = open_device(device)
+    notes = []
+    if found.unfinished:
+        notes.append("The results end in the middle of a line: the run was cut off. What it had finished is shown.")
+    if len({row.signature for row in found.rows if row.signature}) > 1:
+        notes.append("The scores have different signatures: they must not be compared with each other.")
+
+    rows = _measured(found.rows, chosen, notes)
+    lowest, highest = choose_extremes(rows, pictures)
+    obstacle = _obstacle([*lowest, *highest], preset, overrides, chosen) if lowest else None
+    if obstacle:
+        notes.append(f"The pairs of the lowest and highest scores are shown without explanations: {obstacle}.")
+    shown = iter(_show([*lowest, *highest], None if obstacle else (preset, overrides), chosen))
+    content = Content(
+        source,
+        rows,
+        lowest=[next(shown) for _ in lowest],
+        highest=[next(shown) for _ in highest],
+        explained=obstacle is None,
+        notes=notes,
+    )
+    for message in notes:
+        note(message)
+    with refusing(OSError, ValueError):
+        return write_page(content, folder)
+
+
+def _measured(rows: Sequence[Row], device: torch.device, notes: list[str]) -> list[Row]:
+    from torchmetrics_sess.cli.progress import track
+    from torchmetrics_sess.report.pixels import choose_unmeasured, is_measured, measure
+
+    measured = list(rows)
+    lacking = [index for index, row in enumerate(rows) if row.score is not None and not is_measured(row)]
+    if not lacking:
+        return measured
+    chosen = choose_unmeasured(lacking, _MEASURED)
+    found = measure([rows[index] for index in chosen], device)
+    for index, row in zip(chosen, track(found, len(chosen), "PSNR and SSIM"), strict=True):
+        measured[index] = row
+    left_out = sum(not is_measured(measured[index]) for index in chosen)
+    if len(chosen) < len(lacking):
+        notes.append(f"PSNR and SSIM were computed for {len(chosen)} pairs of {len(lacking)}, chosen at random.")
+    if left_out:
+        notes.append(
+            f"PSNR and SSIM are missing for {left_out} pairs, whose images differ in size or were not found; "
+            "relative paths start from the folder in which the report is made."
+        )
+    return measured
+
+
+def _obstacle(rows: Sequence[Row], preset: str, overrides: Mapping[str, Any], device: torch.device) -> str | None:
+    """Return what keeps scores from being explained, if anything does."""
+    from torchmetrics_sess.report.pictures import can_explain
+    from torchmetrics_sess.scoring import Scorer
+    from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError
+
+    if not can_explain():
+        return "matplotlib draws them, which the extra `plot` installs"
+    with refusing(ValueError, TypeError):
+        scorer = Scorer(preset, overrides=overrides)
+    if any(row.signature != scorer.signature() for row in rows):
+        return "the scores have another signature than the preset chosen for this report (--preset, --set)"
+    try:
+        scorer.networks.on(device)
+    except (MissingWeightError, CorruptWeightError) as error:
+        return str(error).rstrip(".")
+    return None
+
+
+def _show(
+    rows: Sequence[Row], explaining: tuple[str, Mapping[str, Any]] | None, device: torch.device
+) -> list[Shown]:
+    from torchmetrics_sess.cli.progress import track
+    from torchmetrics_sess.report.page import Shown
+    from torchmetrics_sess.report.pictures import picture_explanation, picture_pair
+
+    shown = []
+    for row in track(rows, len(rows), "pictures"):
+        try:
+            pictures = picture_explanation(row, *explaining, device) if explaining else picture_pair(row)
+        except ValueError as error:
+            shown.append(Shown(row, [], str(error)))
+        else:
+            shown.append(Shown(row, pictures))
+    return shown

@@ -1,0 +1,166 @@
+"""Results to one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from torchmetrics_sess.__about__ import __version__
+from torchmetrics_sess.report.charts import compare, histograms, scatter
+from torchmetrics_sess.report.pictures import Picture
+from torchmetrics_sess.report.results import Row
+from torchmetrics_sess.report.summary import summarise
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+# What keeps the page small however many pairs there are.
+_ROWS = 5000
+_FAILURES = 500
+_DOTS = 2000
+_TRACES = 200
+# More folders than these have no colours, and no histograms, of their own.
+_SERIES = 6
+_HISTOGRAMS = 12
+
+_GENERATOR = "torchmetrics-sess"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A pair whose pictures the page shows, or the reason why there are none."""
+
+    row: Row
+    pictures: list[Picture]
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What goes into a report.
+
+    Args:
+        source: the results file.
+        rows: its rows, with further metrics where there are any.
+        lowest: pairs of the lowest scores.
+        highest: pairs of the highest scores.
+        explained: whether the pictures of the pairs are explanations, and not the images alone.
+        notes: what the reader has to know.
+    """
+
+    source: Path
+    rows: Sequence[Row]
+    lowest: Sequence[Shown] = ()
+    highest: Sequence[Shown] = ()
+    explained: bool = False
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def write_page(content: Content, folder: Path) -> Path:
+    """Write ``index.html`` into ``folder``, which is created, all of it or none.
+
+    Raises:
+        ValueError: if the folder holds an ``index.html`` that is no report.
+        OSError: if it cannot be written.
+    """
+    path = folder / "index.html"
+    check_target(folder)
+    page = render(content, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # A file name need not be valid text.
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def check_target(folder: Path) -> None:
+    """Check that a report may be written into ``folder``.
+
+    Raises:
+        ValueError: if it is a file, or holds an ``index.html`` that is no report.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; name a folder for the report")
+    path = folder / "index.html"
+    if path.exists() and f'content="{_GENERATOR}' not in path.read_text(encoding="utf-8", errors="replace")[:2000]:
+        raise ValueError(f"{path} exists already and is no report of ours; name another folder")
+
+
+def render(content: Content, folder: Path) -> str:
+    """Return the page, whose links start from ``folder``."""
+    from markupsafe import Markup
+
+    environment = _environment()
+    script = environment.get_template("script.js").render()
+    summaries = summarise(content.rows)
+    scored = sorted((row for row in content.rows if row.score is not None), key=lambda row: row.score or 0.0)
+    failed = [row for row in content.rows if row.score is None]
+    with_scores = [summary for summary in summaries if summary.scores]
+    metrics = list(dict.fromkeys(name for row in scored for name in row.metrics))
+    by_folder = {summary.label: summary.scores for summary in with_scores}
+    if len(with_scores) > _HISTOGRAMS:
+        by_folder = {"all folders": tuple(row.score or 0.0 for row in scored)}
+    plots = {name: [row for row in scored if name in row.metrics] for name in metrics}
+    return environment.get_template("index.html").render(
+        content=content,
+        version=__version__,
+        generator=_GENERATOR,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        link=quote(os.path.relpath(content.source, folder).replace(os.sep, "/"), errors="surrogateescape"),
+        date=datetime.fromtimestamp(content.source.stat().st_mtime).astimezone(),
+        summaries=summaries,
+        labels={summary.folder: summary.label for summary in summaries},
+        series={summary.folder: i % _SERIES if len(summaries) <= _SERIES else 0 for i, summary in enumerate(summaries)},
+        coloured=1 < len(summaries) <= _SERIES,
+        scored=scored,
+        failed=failed,
+        metrics={name: _title(name) for name in metrics},
+        comparison=compare(with_scores, scored, traces=_TRACES) if len(with_scores) > 1 else None,
+        histograms=histograms(by_folder) if by_folder else [],
+        scatters=[scatter(name, rows[:: -(-len(rows) // _DOTS)]) for name, rows in plots.items()],
+        signatures=list(dict.fromkeys(row.signature for row in content.rows if row.signature)),
+        rows_shown=_ROWS,
+        failures_shown=_FAILURES,
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("torchmetrics_sess.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["count"] = lambda value: f"{value:,}"
+    return environment
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    if value is None:
+        return "–"
+    if not isfinite(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:#.{digits}g}".rstrip(".") if abs(value) >= 1 else f"{value:.{digits}f}"
+
+
+def _title(metric: str) -> str:
+    from torchmetrics_sess.comparison import METRICS
+
+    return METRICS[metric].title if metric in METRICS else metric
