@@ -37,6 +37,9 @@ class IncomparableWarning(UserWarning):
     """A metric has no value for some pair of images."""
 
 
+# Of the small ones of `lite`, these take some 10 MB.
+_GRAPHS_KEPT = 256
+
 _Compare: TypeAlias = Callable[[list[Image], list[Image]], list[float]]
 
 
@@ -90,7 +93,14 @@ class ImageMetric:
         images = [image.to(self._device) for image in prepare_images(list(preds), "preds")]
         references = [image.to(self._device) for image in prepare_images(list(target), "target")]
         check_pair(images, references)
-        pairs = [index for index, pair in enumerate(zip(images, references, strict=True)) if self._is_comparable(*pair)]
+        pairs = []
+        for index, (image, reference) in enumerate(zip(images, references, strict=True)):
+            reason = self._why_not(image, reference)
+            if reason is None:
+                pairs.append(index)
+            elif reason not in self._warned:
+                self._warned.add(reason)
+                warnings.warn(f"{self.name} compares {reason}; other pairs get NaN", IncomparableWarning, stacklevel=2)
         values = [math.nan] * len(images)
         if pairs:
             with full_precision(self._device):
@@ -99,18 +109,12 @@ class ImageMetric:
                 values[index] = value
         return values
 
-    def _is_comparable(self, image: Image, reference: Image) -> bool:
-        reason = None
+    def _why_not(self, image: Image, reference: Image) -> str | None:
         if self.same_size and image.shape != reference.shape:
-            reason = "images of one size"
-        elif min(*image.shape[1:], *reference.shape[1:]) < self.smallest:
-            reason = f"images of at least {self.smallest} x {self.smallest} pixels"
-        if reason is None:
-            return True
-        if reason not in self._warned:
-            self._warned.add(reason)
-            warnings.warn(f"{self.name} compares {reason}; other pairs get NaN", IncomparableWarning, stacklevel=3)
-        return False
+            return "images of one size"
+        if min(*image.shape[1:], *reference.shape[1:]) < self.smallest:
+            return f"images of at least {self.smallest} x {self.smallest} pixels"
+        return None
 
 
 def image_metrics(
@@ -231,7 +235,7 @@ def vit_score(preds: Float[Tensor, "b m d"], target: Float[Tensor, "b n d"]) -> 
 
 
 class _SceneGraphs:
-    """Images to scene graphs; those of the call before are remembered, as several metrics ask for the same."""
+    """Images to scene graphs; those met last are remembered, as several metrics ask for the same."""
 
     def __init__(self, networks: Networks) -> None:
         self.networks = networks
@@ -239,21 +243,22 @@ class _SceneGraphs:
 
     def __call__(self, images: list[Image]) -> list[SceneGraph]:
         # By content: an image may be written to between two calls, and a target is often met more than once.
-        keys = [hashlib.blake2b(image.cpu().numpy().tobytes(), salt=_size(image)).digest() for image in images]
+        keys = [_digest(image) for image in images]
         new = {key: image for key, image in zip(keys, images, strict=True) if key not in self._known}
         extracted = self.networks.extractor.extract(list(new.values())) if new else []
-        known = self._known | dict(zip(new, extracted, strict=True))
-        self._known = {key: known[key] for key in keys}
-        return [known[key] for key in keys]
+        asked = {key: self._known[key] for key in keys if key in self._known}
+        asked |= dict(zip(new, extracted, strict=True))
+        before = {key: graph for key, graph in self._known.items() if key not in asked}
+        self._known = dict([*before.items(), *asked.items()][-max(_GRAPHS_KEPT, len(asked)) :])
+        return [asked[key] for key in keys]
 
     def pairs(self, preds: list[Image], target: list[Image]) -> tuple[list[SceneGraph], list[SceneGraph]]:
         graphs = self(preds + target)
         return graphs[: len(preds)], graphs[len(preds) :]
 
 
-def _size(image: Image) -> bytes:
-    height, width = image.shape[1:]
-    return height.to_bytes(8, "big") + width.to_bytes(8, "big")
+def _digest(image: Image) -> bytes:
+    return hashlib.sha256(repr(image.shape).encode() + image.cpu().numpy().tobytes()).digest()
 
 
 class _Stores:
