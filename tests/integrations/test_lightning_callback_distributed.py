@@ -1,0 +1,115 @@
+"""The callback in two processes that Lightning spawns, of which one at times sees no image."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from stub_extractor import stub_images, stub_preset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from torchmetrics_sess.explanation import explain
+from torchmetrics_sess.functional import semantic_similarity_score
+from torchmetrics_sess.integrations import SeSSCallback
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:.*`isinstance.treespec, LeafSpec.` is deprecated.*"),
+]
+
+IMAGES = stub_images(7, seed=11)
+# Which images each of two processes sees, by dataloader, by epoch. In the first epoch, one sees none at all; in the
+# second, one none of the second dataloader.
+SHARES = [
+    [[[0, 1, 2], []], [[3], []]],
+    [[[0], [1, 2, 3]], [[], [4, 5, 6]]],
+]
+
+
+class Shares(IterableDataset[Tensor]):
+    """Some of the images."""
+
+    def __init__(self, indices: list[int]) -> None:
+        self.indices = indices
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(IMAGES[self.indices])
+
+
+class Codec(LightningModule):
+    """One that learns nothing, so that it can be known in advance what it scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Conv2d(3, 3, 1)
+        self.network.weight = nn.Parameter(0.7 * torch.eye(3)[:, :, None, None])
+        self.network.bias = nn.Parameter(torch.full((3,), 0.1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        reconstruction: Tensor = self.network(images).clamp(0, 1)
+        return reconstruction
+
+    def training_step(self, batch: Tensor, index: int) -> Tensor:
+        return nn.functional.mse_loss(self(batch), batch)
+
+    def validation_step(self, batch: Tensor, index: int, dataloader_idx: int) -> Any:
+        return {"preds": self(batch), "target": batch}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0)
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        return DataLoader(Shares([0]))
+
+    def val_dataloader(self) -> list[DataLoader[Tensor]]:
+        shares = SHARES[self.trainer.current_epoch]
+        return [DataLoader(Shares(by_process[self.global_rank]), batch_size=2) for by_process in shares]
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
+    """What TensorBoard was told in a training of two epochs."""
+    logger = TensorBoardLogger(tmp_path_factory.mktemp("logs"), version=0)
+    Trainer(
+        accelerator="cpu",
+        strategy="ddp_spawn",
+        devices=2,
+        max_epochs=2,
+        log_every_n_steps=1,
+        reload_dataloaders_every_n_epochs=1,
+        logger=logger,
+        callbacks=[SeSSCallback(preset=stub_preset())],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(Codec())
+    return EventAccumulator(logger.log_dir, size_guidance={"images": 0}).Reload()
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("dataloader", [0, 1])
+def test_of_all_processes_together(epoch: int, dataloader: int, events: EventAccumulator) -> None:
+    originals = IMAGES[[index for share in SHARES[epoch][dataloader] for index in share]]
+    with torch.no_grad():
+        reconstructions = Codec()(originals)
+    scores = semantic_similarity_score(reconstructions, originals, stub_preset(), reduction="none").reshape(-1)
+    scalars = events.Scalars(f"val/sess/dataloader_idx_{dataloader}")
+    assert len(scalars) == 2
+    assert scalars[epoch].value == pytest.approx(scores.mean().item(), abs=1e-7)
+
+    drawn = events.Images(f"val/sess_worst/dataloader_idx_{dataloader}")
+    assert [image.step for image in drawn] == [1, 2]
+    worst = scores.argmin()
+    plot = io.BytesIO()
+    explain(reconstructions[worst], originals[worst], stub_preset()).plot()[0].savefig(plot, dpi="figure")
+    shown, right = (Image.open(file).convert("RGB") for file in (io.BytesIO(drawn[epoch].encoded_image_string), plot))
+    assert np.array_equal(np.asarray(shown), np.asarray(right))
