@@ -1,29 +1,30 @@
-"""Changes to photographs, from those that keep all meaning to those that take an object away."""
+"""Changes to photographs: those that keep all meaning, those that take an object away, those that rearrange.
+
+All of them keep the size of the image, and none draws a random number but from its ``seed``.
+"""
 
 from __future__ import annotations
 
 import io
-from typing import Any, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from photographs import Box
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-Pixels: TypeAlias = NDArray[np.float64]
+from torchmetrics_sess.cli import distortions
+
+MEAN_GREY = 127.5
 
 
-def encode(image: Image.Image, codec: str = "JPEG", **options: Any) -> tuple[Image.Image, float]:
+def encode(image: Image.Image, codec: str, **options: Any) -> tuple[Image.Image, float]:
     """Return an image as a codec gives it back, and the bits per pixel that it took."""
-    file = io.BytesIO()
-    image.save(file, codec, **options)
-    bits = 8 * len(file.getvalue()) / (image.width * image.height)
-    return Image.open(file).convert("RGB"), bits
-
-
-def jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """Return an image after JPEG compression."""
-    return encode(image, quality=quality)[0]
+    with io.BytesIO() as file:
+        image.save(file, codec, **options)
+        bits = 8 * len(file.getvalue()) / (image.width * image.height)
+        with Image.open(file) as decoded:
+            return decoded.convert("RGB"), bits
 
 
 def shift(image: Image.Image, share: float = 0.05) -> Image.Image:
@@ -33,9 +34,48 @@ def shift(image: Image.Image, share: float = 0.05) -> Image.Image:
     return Image.fromarray(np.pad(pixels, ((0, 0), (distance, 0), (0, 0)), mode="reflect")[:, : image.width])
 
 
-def brightness(image: Image.Image, factor: float) -> Image.Image:
-    """Multiply all values."""
-    return ImageEnhance.Brightness(image).enhance(factor)
+def mirror(image: Image.Image) -> Image.Image:
+    """Flip left and right."""
+    return ImageOps.mirror(image)
+
+
+def rotate(image: Image.Image, degrees: float) -> Image.Image:
+    """Turn an image counter-clockwise; the uncovered corners are black."""
+    return image.rotate(degrees, Image.Resampling.BICUBIC)
+
+
+def crop(image: Image.Image, share: float) -> Image.Image:
+    """Cut off a share of the width and of the height, half on either side, and enlarge what is left."""
+    across, down = image.width * share / 2, image.height * share / 2
+    kept = (across, down, image.width - across, image.height - down)
+    return image.resize(image.size, Image.Resampling.BICUBIC, box=kept)
+
+
+def contrast(image: Image.Image, factor: float) -> Image.Image:
+    """Multiply the distance of all values from their mean."""
+    return ImageEnhance.Contrast(image).enhance(factor)
+
+
+def turn_hue(image: Image.Image, degrees: float) -> Image.Image:
+    """Turn the hue of all colours."""
+    hue, saturation, value = image.convert("HSV").split()
+    turned = hue.point(lambda level: round(level + 256 * degrees / 360) % 256)
+    return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+
+
+def grey(image: Image.Image) -> Image.Image:
+    """Take the colours out."""
+    return image.convert("L").convert("RGB")
+
+
+def quantise(image: Image.Image, colours: int) -> Image.Image:
+    """Leave so many different colours, without dithering."""
+    return image.quantize(colours, dither=Image.Dither.NONE).convert("RGB")
+
+
+def blur(image: Image.Image, radius: float) -> Image.Image:
+    """Blur with a Gaussian."""
+    return image.filter(ImageFilter.GaussianBlur(radius))
 
 
 def add_noise(image: Image.Image, deviation: float, seed: int = 0) -> Image.Image:
@@ -44,19 +84,27 @@ def add_noise(image: Image.Image, deviation: float, seed: int = 0) -> Image.Imag
     return _image(np.asarray(image) + noise)
 
 
-def blur(image: Image.Image, radius: float) -> Image.Image:
-    """Blur with a Gaussian."""
-    return image.filter(ImageFilter.GaussianBlur(radius))
+def diffuse(image: Image.Image, kept: float, seed: int = 0) -> Image.Image:
+    """Blend towards noise as diffusion models do, of pixels in [-1, 1]: sqrt(kept) x + sqrt(1 - kept) n."""
+    noise = np.random.default_rng(seed).normal(0, 1, (image.height, image.width, 3))
+    pixels = np.asarray(image) / MEAN_GREY - 1
+    return _image(((kept**0.5 * pixels + (1 - kept) ** 0.5 * noise) + 1) * MEAN_GREY)
 
 
-def mirror(image: Image.Image) -> Image.Image:
-    """Flip left and right."""
-    return ImageOps.mirror(image)
+def blend(image: Image.Image, other: Image.Image, share: float) -> Image.Image:
+    """Mix with a share of another image."""
+    return Image.blend(image, other.resize(image.size, Image.Resampling.BICUBIC), share)
+
+
+def cut_out(image: Image.Image, box: Box) -> Image.Image:
+    """Paint over an object with grey."""
+    grey_image = Image.new("RGB", image.size, (127, 127, 127))
+    return Image.composite(grey_image, image, Image.fromarray(_region(image, box)))
 
 
 def erase(image: Image.Image, box: Box) -> Image.Image:
     """Take an object away: its region is filled smoothly from what surrounds it."""
-    return _image(_fill(np.asarray(image, dtype=float), _region(image, box)))
+    return distortions.erase(image, _region(image, box))
 
 
 def swap(image: Image.Image, box: Box, other: Image.Image, other_box: Box) -> Image.Image:
@@ -64,25 +112,24 @@ def swap(image: Image.Image, box: Box, other: Image.Image, other_box: Box) -> Im
     return _paste(erase(image, box), box, _cut(other, other_box))
 
 
-def _fill(pixels: Pixels, hole: NDArray[np.bool_]) -> Pixels:
-    """Fill a hole by pull and push: with averages of what is known, at the finest scale that knows anything."""
-    height, width = hole.shape
-    if not hole.any() or min(height, width) < 2:
-        return pixels
-    known = (~hole)[..., None].astype(float)
-    even = ((0, height % 2), (0, width % 2), (0, 0))
-    total = _sum_quads(np.pad(pixels * known, even, mode="edge"))
-    weight = _sum_quads(np.pad(known, even, mode="edge"))
-    coarse = _fill(total / np.maximum(weight, 1), weight[..., 0] == 0)
-    bands = [Image.fromarray(band.astype(np.float32)) for band in np.moveaxis(coarse, -1, 0)]
-    smooth = np.stack([np.asarray(band.resize((width, height), Image.Resampling.BILINEAR)) for band in bands], -1)
-    return np.where(hole[..., None], smooth, pixels)
+def exchange(image: Image.Image, box: Box, other_box: Box) -> Image.Image:
+    """Let two objects of a photograph change places, each taking the size of the other."""
+    cleared = erase(erase(image, box), other_box)
+    return _paste(_paste(cleared, box, _cut(image, other_box)), other_box, _cut(image, box))
 
 
-def _sum_quads(pixels: Pixels) -> Pixels:
-    height, width, bands = pixels.shape
-    total: Pixels = pixels.reshape(height // 2, 2, width // 2, 2, bands).sum((1, 3))
-    return total
+def exchange_halves(image: Image.Image, axis: Literal["left and right", "top and bottom"]) -> Image.Image:
+    """Let the two halves of an image change places; a middle row or column stays."""
+    pixels = np.asarray(image).copy()
+    turned = pixels.swapaxes(0, 1) if axis == "left and right" else pixels
+    half = len(turned) // 2
+    turned[:half], turned[-half:] = turned[-half:].copy(), turned[:half].copy()
+    return Image.fromarray(pixels)
+
+
+def exchange_quadrants(image: Image.Image) -> Image.Image:
+    """Let the quadrants of an image change places across its middle."""
+    return exchange_halves(exchange_halves(image, "left and right"), "top and bottom")
 
 
 def _region(image: Image.Image, box: Box, scale: float = 1.0) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 import torch
-from edits import brightness, erase, jpeg, shift, swap
+from edits import erase, shift, swap
 from photographs import OBJECTS, load_photographs
 from PIL import Image
 from reporting import write_results
@@ -22,6 +22,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from torchmetrics_sess import SemanticSimilarityScore, semantic_similarity_score
+from torchmetrics_sess.cli.distortions import brighten, compress
 
 QUALITIES = (95, 90, 80, 70, 60, 50, 40, 30, 20, 15, 10, 5)
 
@@ -48,11 +49,11 @@ def measure(name: str, photographs: dict[str, Image.Image]) -> dict[str, str | f
     photograph, box = photographs[name], OBJECTS[name]
     with_object = [other for other, its_box in OBJECTS.items() if its_box is not None and other != name]
     changed = {"itself": photograph}
-    changed |= {f"jpeg {quality}": jpeg(photograph, quality) for quality in QUALITIES}
+    changed |= {f"jpeg {quality}": compress(photograph, quality) for quality in QUALITIES}
     changed |= {
         "shift 5 %": shift(photograph),
-        "brighter": brightness(photograph, 1.3),
-        "darker": brightness(photograph, 0.7),
+        "brighter": brighten(photograph, 1.3),
+        "darker": brighten(photograph, 0.7),
     }
     if box is not None:
         changed["erased"] = erase(photograph, box)
