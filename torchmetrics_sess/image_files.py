@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,66 +21,87 @@ _NOT_DECODED = {"BUFR", "EMF", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 @dataclass(frozen=True, slots=True)
 class FilePair:
-    """Two image files to compare, and what to call them in a table."""
+    """Two image files to compare, or one whose counterpart is missing.
+
+    Args:
+        name: what to call it in a table: the path of the original within its folder.
+        origin: path of the original, empty if there is none.
+        recon: path of what was made of it, empty if there is none.
+        recon_folder: what ``recon`` was found in, as the user named it.
+        problem: why the two cannot be compared, if that is known already.
+    """
 
     name: str
     origin: str
     recon: str
+    recon_folder: str = ""
+    problem: str | None = None
 
 
-@dataclass(frozen=True)
-class Pairing:
-    """How the images of two folders pair up.
-
-    Args:
-        pairs: what is to be compared, sorted by name.
-        unpaired: every file that is left over, with the reason.
-    """
-
-    pairs: list[FilePair]
-    unpaired: dict[str, str]
-
-
-def pair_files(origin: Path, recon: Path) -> Pairing:
-    """Pair two image files, or the images of two folders.
+def pair_files(origin: Path, recons: Sequence[Path]) -> list[FilePair]:
+    """Pair an image file with others, or the images of a folder with those of others.
 
     In folders, which are searched with all their subfolders, images pair up by their path relative to the folder: by
     the whole path where both folders have it, else by the path without its extension, if it is the only one.
 
     Args:
-        origin: the originals.
-        recon: what was made of them.
+        origin: the original, or the folder of originals.
+        recons: what was made of them, once or several times.
+
+    Returns:
+        Every original with its counterpart in every one of ``recons``, sorted by name, so that those of one original
+        lie side by side; then whatever in ``recons`` has no original. Where the counterpart is missing, ``problem``
+        says so.
 
     Raises:
-        ValueError: if a path does not exist, one is a file and the other a folder, or a folder holds no image.
+        ValueError: if a path does not exist or is named twice, one is a file and another a folder, a folder holds no
+            image, or none of its images has a counterpart.
     """
-    for path in (origin, recon):
+    for path in (origin, *recons):
         if not path.exists():
             raise ValueError(f"{path} does not exist")
-    if origin.is_dir() != recon.is_dir():
-        folder, file = (origin, recon) if origin.is_dir() else (recon, origin)
-        raise ValueError(f"{folder} is a folder, but {file} is a file; compare two folders, or two files")
+        if path.is_dir() != origin.is_dir():
+            folder, file = (origin, path) if origin.is_dir() else (path, origin)
+            raise ValueError(f"{folder} is a folder, but {file} is a file; compare folders with folders, or two files")
+    if len(set(recons)) < len(recons):
+        raise ValueError("the same folder or file is named twice among those to compare with the original")
     if not origin.is_dir():
-        return Pairing([FilePair(origin.name, str(origin), str(recon))], {})
+        return [FilePair(origin.name, str(origin), str(recon), str(recon)) for recon in recons]
+    origins = _find_some(origin)
+    partners = [_partners(origin, origins, recon) for recon in recons]
+    pairs = [
+        _pair(origin, name, recon, found) for name in origins for recon, found in zip(recons, partners, strict=True)
+    ]
+    for recon, found in zip(recons, partners, strict=True):
+        pairs += [FilePair(name, "", str(recon / name), str(recon), reason) for name, reason in found.alone.items()]
+    return pairs
 
-    origins, recons = set(find_images(origin)), set(find_images(recon))
-    for folder, found in ((origin, origins), (recon, recons)):
-        if not found:
-            raise ValueError(f"{folder} holds no image that can be read")
-    partners = {name: name for name in origins & recons}
-    origins_left, recons_left = _by_stem(origins - recons), _by_stem(recons - origins)
-    unpaired: dict[str, str] = {}
-    for stem in origins_left.keys() | recons_left.keys():
-        names, candidates = origins_left[stem], recons_left[stem]
-        if len(names) == len(candidates) == 1:
-            partners[names[0]] = candidates[0]
-            continue
-        ambiguous = names and candidates
-        for folder, other, left_over in ((origin, recon, names), (recon, origin, candidates)):
-            reason = f"no single partner: several images are called {stem}" if ambiguous else f"no partner in {other}"
-            unpaired |= {str(folder / name): reason for name in left_over}
-    pairs = [FilePair(name, str(origin / name), str(recon / partner)) for name, partner in sorted(partners.items())]
-    return Pairing(pairs, dict(sorted(unpaired.items())))
+
+def read_pairs(path: Path) -> list[FilePair]:
+    """Read a list of pairs of image files: a CSV file with the columns ``origin`` and ``recon``.
+
+    Further columns are optional: ``name``, by default the path of the original, and ``recon_folder``, which groups the
+    pairs, by default the path of the list. Paths are relative to the folder of the list.
+
+    Raises:
+        ValueError: if the file cannot be read or has no such columns, a path is empty, or there is no pair.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            missing = [column for column in ("origin", "recon") if column not in (rows.fieldnames or ())]
+            if missing:
+                raise ValueError(
+                    f"{path} has no column {missing[0]!r}; a list of pairs begins with a line origin,recon"
+                )
+            pairs = [_listed_pair(path, row, rows.line_num) for row in rows]
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {_cause(error, path)}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file in UTF-8: {error}") from error
+    if not pairs:
+        raise ValueError(f"{path} lists no pair")
+    return pairs
 
 
 def find_images(folder: Path) -> list[str]:
@@ -140,7 +162,60 @@ def _files(folder: Path) -> Iterator[str]:
         yield from (str(inside / name) for name in files if not name.startswith("."))
 
 
-def _by_stem(names: set[str]) -> defaultdict[str, list[str]]:
+@dataclass(frozen=True, slots=True)
+class _Partners:
+    """The counterpart of originals by name, why others have none, and what is left over on the other side, and why."""
+
+    by_name: dict[str, str]
+    missing: dict[str, str]
+    alone: dict[str, str]
+
+
+def _partners(origin: Path, origins: Sequence[str], recon: Path) -> _Partners:
+    recons = set(_find_some(recon))
+    partners = {name: name for name in origins if name in recons}
+    origins_left = _by_stem(name for name in origins if name not in partners)
+    recons_left = _by_stem(recons.difference(partners))
+    missing: dict[str, str] = {}
+    alone: dict[str, str] = {}
+    for stem in origins_left.keys() | recons_left.keys():
+        names, candidates = origins_left[stem], recons_left[stem]
+        if len(names) == len(candidates) == 1:
+            partners[names[0]] = candidates[0]
+            continue
+        ambiguous = f"no single partner: several images are called {stem}" if names and candidates else None
+        missing |= dict.fromkeys(names, ambiguous or f"no partner in {recon}")
+        alone |= dict.fromkeys(candidates, ambiguous or f"no partner in {origin}")
+    if not partners:
+        raise ValueError(f"no image in {origin} has a partner of the same name in {recon}")
+    return _Partners(partners, missing, dict(sorted(alone.items())))
+
+
+def _pair(origin: Path, name: str, recon: Path, found: _Partners) -> FilePair:
+    partner = found.by_name.get(name)
+    if partner is None:
+        return FilePair(name, str(origin / name), "", str(recon), found.missing[name])
+    return FilePair(name, str(origin / name), str(recon / partner), str(recon))
+
+
+def _listed_pair(path: Path, row: dict[str, str | None], line: int) -> FilePair:
+    origin, recon = row["origin"], row["recon"]
+    if not origin or not recon:
+        raise ValueError(f"{path}, line {line}: `origin` and `recon` must be paths, got {origin!r} and {recon!r}")
+    folder = path.parent
+    return FilePair(
+        row.get("name") or origin, str(folder / origin), str(folder / recon), row.get("recon_folder") or str(path)
+    )
+
+
+def _find_some(folder: Path) -> list[str]:
+    found = find_images(folder)
+    if not found:
+        raise ValueError(f"{folder} holds no image that can be read")
+    return found
+
+
+def _by_stem(names: Iterable[str]) -> defaultdict[str, list[str]]:
     stems: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         stems[name.rpartition(".")[0]].append(name)

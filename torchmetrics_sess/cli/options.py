@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -21,8 +22,51 @@ DeviceOption: TypeAlias = Annotated[
     typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, ...; auto is cuda if there is one, else cpu."),
 ]
 BatchSizeOption: TypeAlias = Annotated[
-    int, typer.Option("--batch-size", min=1, metavar="N", help="Pairs at once: changes memory and speed, no score.")
+    str,
+    typer.Option(
+        "--batch-size", metavar="N", help="Pairs at once; changes memory and speed, no score beyond rounding."
+    ),
 ]
+WorkersOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, metavar="N", help="Threads that read images.", show_default="up to 4"),
+]
+DevicesOption: TypeAlias = Annotated[
+    int, typer.Option("--devices", min=1, metavar="N", help="Share the work among so many devices of a machine.")
+]
+NodesOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--num-nodes",
+        min=1,
+        metavar="N",
+        help="Share it among so many machines: run the same command on each, started by torchrun or Slurm.",
+    ),
+]
+OutOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write every result into a .csv or .json file.", show_default=False),
+]
+OverwriteOption: TypeAlias = Annotated[
+    bool, typer.Option("--overwrite", help="Start anew, whatever is in the file of --out.")
+]
+
+
+def parse_batch_size(text: str) -> int | None:
+    """Read a batch size: a number, or ``None`` for ``auto``.
+
+    Raises:
+        ValueError: if it is neither.
+
+    Example:
+        >>> parse_batch_size("4"), parse_batch_size("auto")
+        (4, None)
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"--batch-size takes a number of at least 1, or auto, got {text!r}")
+    return int(text)
 
 
 def parse_settings(settings: list[str] | None) -> dict[str, Any]:

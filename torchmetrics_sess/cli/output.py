@@ -18,7 +18,14 @@ def results() -> Console:
 
 def note(message: str) -> None:
     """Say something that is no result."""
-    typer.echo(f"sess: {message}", file=sys.stderr)
+    if not _muted:
+        typer.echo(f"sess: {message}", file=sys.stderr)
+
+
+def mute() -> None:
+    """Say nothing from now on, because another process of the same command says it."""
+    global _muted
+    _muted = True
 
 
 def refuse(message: str) -> NoReturn:
@@ -34,3 +41,6 @@ def refusing(*errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         refuse(str(error))
+
+
+_muted = False

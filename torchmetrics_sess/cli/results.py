@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,12 +35,14 @@ class Row:
         score: its score, or ``None`` if it has none.
         status: ``"ok"``, or why there is no score, in one line.
         values: further numbers by column; those that are left out are left empty.
+        sizes_differ: whether the two images did, if that is known; no file says so.
     """
 
     pair: FilePair
     score: float | None
     status: str = OK
     values: Mapping[str, float] = field(default_factory=dict)
+    sizes_differ: bool = False
 
 
 class ResultsError(ValueError):
@@ -115,10 +118,10 @@ class ResultsFile:
         """Write the rows of a batch, after those that were kept."""
         if isinstance(self._file, io.BytesIO):
             raise ResultsError(f"{self.path} is finished, and holds fewer pairs than there are now; {_REMEDY}")
-        self._write(format_rows(rows, self._signature, self._header[len(COLUMNS) :]).encode("utf-8"))
+        self._write(format_rows(rows, self._signature, self._header[len(COLUMNS) :]).encode("utf-8", _ERRORS))
 
-    def finish(self, summary: Sequence[Mapping[str, Any]], command: str) -> None:
-        """Make the file complete: for JSON, write it with a summary of every folder and the command that made it."""
+    def finish(self, summary: Sequence[Mapping[str, Any]]) -> None:
+        """Make the file complete: for JSON, write it, with a summary of every folder and the command that made it."""
         if isinstance(self._file, io.BytesIO):
             return
         os.fsync(self._file.fileno())
@@ -126,7 +129,7 @@ class ResultsFile:
             return
         unfinished = self.path.with_name(f".{self.path.name}.new")
         with unfinished.open("w", encoding="utf-8") as file:
-            head = {"signature": self._signature, "command": command, "summary": summary}
+            head = {"signature": self._signature, "command": shlex.join(["sess", *sys.argv[1:]]), "summary": summary}
             file.write(json.dumps(head, indent=2)[: -len("\n}")] + ',\n  "pairs": [')
             self._file.seek(0)
             records = self._records()
@@ -166,7 +169,7 @@ class ResultsFile:
 
     def _check_header(self) -> int:
         """Return where the rows begin, after writing the header if there is none."""
-        expected = _line(self._header).encode("utf-8")
+        expected = _line(self._header).encode("utf-8", _ERRORS)
         found = self._file.readline(1 << 16)
         if found == expected:
             return len(expected)
@@ -200,7 +203,7 @@ class ResultsFile:
             if not record.endswith(b"\n") or b"\0" in record:
                 return
             try:
-                [fields] = csv.reader(io.StringIO(record.decode("utf-8"), newline=""))
+                [fields] = csv.reader(io.StringIO(record.decode("utf-8", _ERRORS), newline=""))
             except (csv.Error, UnicodeDecodeError, ValueError):
                 return
             if len(fields) != len(self._header):
@@ -210,7 +213,7 @@ class ResultsFile:
     def _row(self, fields: list[str], pair: FilePair) -> Row:
         found = dict(zip(self._header, fields, strict=True))
         for column in ("recon_folder", "name", "origin", "recon"):
-            expected = _text(getattr(pair, column))
+            expected = getattr(pair, column)
             if found[column] != expected:
                 raise ResultsError(
                     f"{self.path} holds results of other images: {column} {found[column]!r} "
@@ -228,7 +231,7 @@ class ResultsFile:
         except (OSError, ValueError, KeyError, TypeError) as error:
             columns = ",".join(self._header)
             raise ResultsError(f"{self.path} is no results file with the columns {columns}; {_REMEDY}") from error
-        return "".join(_line(line) for line in [self._header, *lines]).encode("utf-8")
+        return "".join(_line(line) for line in [self._header, *lines]).encode("utf-8", _ERRORS)
 
     def _as_json(self, fields: list[str]) -> dict[str, str | float | None]:
         found: dict[str, str | float | None] = dict(zip(self._header, fields, strict=True))
@@ -260,17 +263,14 @@ def format_rows(rows: Iterable[Row], signature: str, columns: Sequence[str] = ()
 
 _REMEDY = "name another file, or pass --overwrite to start anew"
 _BINARY = getattr(os, "O_BINARY", 0)
+# File names need not be valid text, and come back from the file as they were.
+_ERRORS = sys.getfilesystemencodeerrors()
 
 
 def _line(fields: Sequence[str]) -> str:
     with io.StringIO() as text:
-        csv.writer(text, lineterminator="\n").writerow([_text(entry) for entry in fields])
+        csv.writer(text, lineterminator="\n").writerow(fields)
         return text.getvalue()
-
-
-def _text(name: str) -> str:
-    """Return what is written for ``name``, which need not be valid text."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _number(value: str | float | None) -> str:

@@ -1,0 +1,81 @@
+"""What the commands that score many pairs have in common: from a list of files to rows, and into a results file."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from torchmetrics_sess.cli.output import note, refusing
+from torchmetrics_sess.cli.processes import Processes
+from torchmetrics_sess.cli.results import ResultsError, ResultsFile, Row
+from torchmetrics_sess.cli.stream import Measure, load_batches, score_batches, split
+from torchmetrics_sess.image_files import FilePair
+from torchmetrics_sess.scoring import Scorer
+
+
+@contextmanager
+def open_results(
+    path: Path | None, signature: str, processes: Processes, *, columns: Sequence[str] = (), overwrite: bool = False
+) -> Iterator[ResultsFile | None]:
+    """Open the results file of a run, if it is to have one and this process is the one that writes it.
+
+    Whatever the file is not good for ends the command, as Ctrl-C does, with a sentence about how to go on.
+    """
+    try:
+        with refusing(ResultsError):
+            if path is None or processes.rank > 0:
+                yield None
+                return
+            with ResultsFile(path, signature=signature, columns=columns, overwrite=overwrite) as results:
+                yield results
+    except KeyboardInterrupt:
+        note("interrupted" if path is None else f"interrupted; the same command goes on from here ({path})")
+        raise typer.Exit(130) from None
+
+
+def run(
+    pairs: Sequence[FilePair],
+    scorer: Scorer,
+    processes: Processes,
+    *,
+    results: ResultsFile | None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    measures: Mapping[str, Measure] | None = None,
+) -> Iterator[Row]:
+    """Compare pairs, and pass on their rows in order: those that ``results`` has already, then new ones.
+
+    Args:
+        pairs: what to compare; those of one original side by side, so that it is read once.
+        scorer: how to compare it.
+        processes: who shares the work; the rows arrive at the first one alone.
+        results: where to write the rows.
+        batch_size: how many pairs to take at once; by default, what suits the device.
+        workers: how many threads read files.
+        measures: what else to compare by, by column.
+    """
+    # What Pillow has to say about single files would tear the progress bar apart.
+    warnings.filterwarnings("ignore", module="PIL")
+    batches = list(split(pairs, batch_size or (8 if processes.device.type == "cpu" else 32)))
+    done = 0
+    if results is not None:
+        for rows in results.kept(batches):
+            done += 1
+            yield from rows
+    done = processes.agree(done)
+    if done == len(batches):
+        note("nothing is left to do: these are the results of an earlier run")
+        return
+    if done:
+        note(f"{sum(map(len, batches[:done]))} of {len(pairs)} pairs are there already; going on with the others")
+    mine = load_batches(processes.share(batches[done:]), workers=workers or min(4, os.cpu_count() or 1))
+    scored = score_batches(mine, scorer, device=processes.device, measures=measures)
+    for rows in processes.gather(scored, len(batches) - done):
+        if results is not None:
+            results.append(rows)
+        yield from rows
