@@ -82,6 +82,14 @@ class Explanation:
         unmatched = (1 - self.image_weight) * self.match.unmatched_b / self._mass
         return self.pair_contributions.sum(0) + unmatched
 
+    @cached_property
+    def target_weights(self) -> Float64[Tensor, " n_target"]:
+        """How much of the score rests on every object of ``target``: what it would contribute if all of it were lost.
+
+        Together with what unmatched objects of ``preds`` contribute, and the image weight, they sum to 1.
+        """
+        return (1 - self.image_weight) * (self.match.plan.sum(0) + self.match.unmatched_b) / self._mass
+
     @property
     def image_contribution(self) -> float:
         """What the whole-image similarity contributes to the loss."""
