@@ -1,25 +1,10 @@
-"""How well numbers rank: the three summaries of a similarity measure that need no unit."""
+"""How well a similarity measure tells two groups of changes apart, in numbers that need no unit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-
-
-def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return Spearman's coefficient of two sequences; 0 if either is constant, as a constant orders nothing.
-
-    Example:
-        >>> rank_correlation([1, 2, 3, 4], [10, 20, 40, 30])
-        0.8
-    """
-    from scipy.stats import rankdata
-
-    ranks = [rankdata(values) for values in (a, b)]
-    if any(np.ptp(values) == 0 for values in ranks):
-        return 0.0
-    return round(float(np.corrcoef(ranks)[0, 1]), 12)
 
 
 def separation(higher: Sequence[float], lower: Sequence[float]) -> float:

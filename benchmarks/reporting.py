@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", Path(__file__).parent / "results"))
 FIGURES = RESULTS / "figures"
 
 
@@ -39,7 +39,7 @@ def write_results(name: str, rows: Sequence[Mapping[str, Any]], command: Sequenc
         rows: the figures, one mapping per line of the table.
         command: what was run, such as ``["python", "benchmarks/matching.py"]``.
     """
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"command": list(command), "machine": machine(), "rows": list(rows)}, indent=2) + "\n")
     return path

@@ -35,13 +35,13 @@ import yaml
 from experiments import CODECS, DIGITAL, EXPERIMENTS, LOSS, MILD, REARRANGED, Change, changes, codecs
 from photographs import Scene, load_scenes
 from PIL import Image
-from ranking import ordering_rate, rank_correlation, separation
+from ranking import ordering_rate, separation
 from reporting import write_results
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from torchmetrics_sess.comparison import image_metrics
+from torchmetrics_sess.comparison import image_metrics, rank_correlation
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.image_files import image_tensor
 from torchmetrics_sess.matching import match_graph_pairs
@@ -73,7 +73,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--half", choices=["tune", "report"], help="only every other photograph, by name")
     parser.add_argument("--name", default="semantics", help="of the files in `results`")
-    parser.add_argument("--quick", action="store_true", help="four small photographs, every third degree")
+    parser.add_argument(
+        "--quick", action="store_true", help="four small photographs, every third degree; nothing is written"
+    )
     arguments = parser.parse_args()
 
     overrides = {name: yaml.safe_load(value) for name, _, value in (each.partition("=") for each in arguments.set)}
@@ -98,14 +100,14 @@ def main() -> None:
     console.print(f"{len(scenes)} photographs, {len(scored)} changed ones, {len(others)} pairs of different ones")
     console.print(measure.preset.signature(), soft_wrap=True)
 
+    if arguments.quick:
+        return
     from semantics_figures import draw
 
-    for path in (
-        write_results(arguments.name, rows, sys.argv),
-        write_results(f"{arguments.name}_summary", summary, sys.argv),
-        *draw(arguments.name, scored),
-    ):
-        print(path)
+    command = ["python", *sys.argv]
+    print(write_results(arguments.name, rows, command))
+    print(write_results(f"{arguments.name}_summary", summary, command))
+    print(*draw(arguments.name, scored), sep="\n")
 
 
 def bundled_scenes() -> dict[str, Scene]:

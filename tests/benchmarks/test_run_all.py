@@ -1,0 +1,26 @@
+"""One benchmark that fails stops none of the others, and is not passed over in silence."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import run_all
+
+
+def test_all_are_run_and_failures_are_named() -> None:
+    codes = {"first": 0, "second": 3, "third": 0}
+    commands = {name: [sys.executable, "-S", "-c", f"raise SystemExit({code})"] for name, code in codes.items()}
+    outcomes = run_all.run(commands, {})
+    assert {name: code for name, (code, _) in outcomes.items()} == codes
+    lines = run_all.summary(outcomes).splitlines()
+    assert [line.split()[0] for line in lines] == [*codes, "3"]
+    assert ["failed with exit code 3" in line for line in lines] == [False, True, False, False]
+    assert lines[-1].startswith("3 scripts, 1 failed, ")
+
+
+def test_every_script_that_reports_is_run() -> None:
+    folder = Path(run_all.__file__).parent
+    reporting = {path.stem for path in folder.glob("*.py") if "write_results(" in path.read_text()}
+    assert reporting - {"reporting", "human_alignment"} == set(run_all.QUICK)
+    assert run_all.FULL.keys() == run_all.QUICK.keys()
