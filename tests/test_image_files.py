@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from torchmetrics_sess.image_files import find_images, pair_files, read_image
+from torchmetrics_sess.image_files import FilePair, find_images, pair_files, read_image, read_pairs
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [120, 60, 30], [255, 255, 255]]], np.uint8)
 
@@ -200,33 +200,48 @@ def test_images_pair_up_by_relative_path_without_extension(tmp_path: Path) -> No
     origin, recon = folders(
         ["1.png", "x/1.png", "2.v1.png", "3.png"], ["1.jpg", "x/1.webp", "2.v1.jpg", "4.jpg"], tmp_path
     )
-    pairing = pair_files(origin, recon)
-    assert [(pair.name, pair.origin, pair.recon) for pair in pairing.pairs] == [
-        ("1.png", str(origin / "1.png"), str(recon / "1.jpg")),
-        ("2.v1.png", str(origin / "2.v1.png"), str(recon / "2.v1.jpg")),
-        ("x/1.png", str(origin / "x/1.png"), str(recon / "x/1.webp")),
+    assert pair_files(origin, [recon]) == [
+        FilePair("1.png", str(origin / "1.png"), str(recon / "1.jpg"), str(recon)),
+        FilePair("2.v1.png", str(origin / "2.v1.png"), str(recon / "2.v1.jpg"), str(recon)),
+        FilePair("3.png", str(origin / "3.png"), "", str(recon), f"no partner in {recon}"),
+        FilePair("x/1.png", str(origin / "x/1.png"), str(recon / "x/1.webp"), str(recon)),
+        FilePair("4.jpg", "", str(recon / "4.jpg"), str(recon), f"no partner in {origin}"),
     ]
-    assert pairing.unpaired == {
-        str(origin / "3.png"): f"no partner in {recon}",
-        str(recon / "4.jpg"): f"no partner in {origin}",
-    }
 
 
 def test_the_same_extension_comes_first(tmp_path: Path) -> None:
     origin, recon = folders(["1.png", "1.jpg"], ["1.png", "1.webp"], tmp_path)
-    pairing = pair_files(origin, recon)
-    assert [(pair.origin, pair.recon) for pair in pairing.pairs] == [
+    assert [(pair.origin, pair.recon) for pair in pair_files(origin, [recon])] == [
         (str(origin / "1.jpg"), str(recon / "1.webp")),
         (str(origin / "1.png"), str(recon / "1.png")),
     ]
 
 
 def test_no_partner_is_guessed_among_several(tmp_path: Path) -> None:
-    origin, recon = folders(["1.png"], ["1.jpg", "1.webp"], tmp_path)
-    pairing = pair_files(origin, recon)
-    assert pairing.pairs == []
-    assert len(pairing.unpaired) == 3
-    assert all("several images are called 1" in reason for reason in pairing.unpaired.values())
+    origin, recon = folders(["1.png", "2.png"], ["1.jpg", "1.webp", "2.png"], tmp_path)
+    problems = {pair.origin or pair.recon: pair.problem for pair in pair_files(origin, [recon])}
+    ambiguous = "no single partner: several images are called 1"
+    assert problems == {
+        str(origin / "1.png"): ambiguous,
+        str(recon / "1.jpg"): ambiguous,
+        str(recon / "1.webp"): ambiguous,
+        str(origin / "2.png"): None,
+    }
+
+
+def test_pairs_of_one_original_lie_side_by_side(tmp_path: Path) -> None:
+    origin, recon = folders(["a.png", "b.png"], ["a.png", "b.png", "c.png"], tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "b.webp").touch()
+    pairs = pair_files(origin, [recon, other])
+    assert [(pair.name, pair.recon_folder, pair.problem) for pair in pairs] == [
+        ("a.png", str(recon), None),
+        ("a.png", str(other), f"no partner in {other}"),
+        ("b.png", str(recon), None),
+        ("b.png", str(other), None),
+        ("c.png", str(recon), f"no partner in {origin}"),
+    ]
 
 
 NAMES = st.builds(
@@ -239,24 +254,70 @@ NAMES = st.builds(
 def test_every_image_is_in_one_pair_or_left_over_and_sides_may_be_exchanged(first: set[str], second: set[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         origin, recon = folders(sorted(first), sorted(second), Path(folder))
-        there, back = pair_files(origin, recon), pair_files(recon, origin)
-        placed = [path for pair in there.pairs for path in (pair.origin, pair.recon)] + list(there.unpaired)
+        try:
+            there = pair_files(origin, [recon])
+        except ValueError:
+            # Nothing pairs up in this direction; then nothing does in the other one.
+            with pytest.raises(ValueError, match="has a partner of the same name"):
+                pair_files(recon, [origin])
+            return
+        back = pair_files(recon, [origin])
+        placed = [path for pair in there for path in (pair.origin, pair.recon) if path]
         found = [str(side / name) for side in (origin, recon) for name in find_images(side)]
         assert sorted(placed) == sorted(found)
-        assert {(pair.origin, pair.recon) for pair in there.pairs} == {(pair.recon, pair.origin) for pair in back.pairs}
+        assert {(pair.origin, pair.recon) for pair in there} == {(pair.recon, pair.origin) for pair in back}
 
 
-def test_two_files_pair_up_whatever_they_are_called(tmp_path: Path) -> None:
-    origin, recon = folders(["a.png"], ["b.jpg"], tmp_path)
-    [pair] = pair_files(origin / "a.png", recon / "b.jpg").pairs
-    assert (pair.name, pair.origin, pair.recon) == ("a.png", str(origin / "a.png"), str(recon / "b.jpg"))
+def test_files_pair_up_whatever_they_are_called(tmp_path: Path) -> None:
+    origin, recon = folders(["a.png"], ["b.jpg", "c.jpg"], tmp_path)
+    assert pair_files(origin / "a.png", [recon / "b.jpg", recon / "c.jpg"]) == [
+        FilePair("a.png", str(origin / "a.png"), str(recon / name), str(recon / name)) for name in ("b.jpg", "c.jpg")
+    ]
 
 
 def test_paths_that_make_no_pairs_are_refused(tmp_path: Path) -> None:
     origin, recon = folders(["a.png"], ["notes.txt"], tmp_path)
     with pytest.raises(ValueError, match="nowhere does not exist"):
-        pair_files(origin, tmp_path / "nowhere")
+        pair_files(origin, [tmp_path / "nowhere"])
     with pytest.raises(ValueError, match=r"origin is a folder, but .*a\.png is a file"):
-        pair_files(origin / "a.png", origin)
+        pair_files(origin / "a.png", [origin])
     with pytest.raises(ValueError, match="recon holds no image"):
-        pair_files(origin, recon)
+        pair_files(origin, [recon])
+    with pytest.raises(ValueError, match="named twice"):
+        pair_files(origin, [origin, origin])
+    (recon / "b.png").touch()
+    with pytest.raises(ValueError, match=r"no image in .*origin has a partner of the same name in .*recon"):
+        pair_files(origin, [recon])
+
+
+def test_a_list_of_pairs_is_read_from_beside_the_images(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("\ufefforigin,recon\na.png,b/a.png\n/c.png,../d.png\n", encoding="utf-8")
+    assert read_pairs(path) == [
+        FilePair("a.png", str(tmp_path / "a.png"), str(tmp_path / "b/a.png"), str(path)),
+        FilePair("/c.png", "/c.png", str(tmp_path / "../d.png"), str(path)),
+    ]
+    path.write_text("name,recon,quality,origin,recon_folder\nA,1.png,5,2.png,bpg\n,3.png,6,4.png,\n")
+    assert read_pairs(path) == [
+        FilePair("A", str(tmp_path / "2.png"), str(tmp_path / "1.png"), "bpg"),
+        FilePair("4.png", str(tmp_path / "4.png"), str(tmp_path / "3.png"), str(path)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "has no column 'origin'"),
+        (b"origin,reconstruction\na,b\n", "has no column 'recon'"),
+        (b"origin,recon\n", "lists no pair"),
+        (b"origin,recon\na.png,b.png\nc.png\n", "line 3: `origin` and `recon` must be paths, got 'c.png' and None"),
+        (b"origin,recon\n\xff,b\n", "no CSV file in UTF-8"),
+        (None, "cannot be read: no such file"),
+    ],
+)
+def test_what_is_no_list_of_pairs_is_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_pairs(path)
