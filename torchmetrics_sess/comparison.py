@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
@@ -232,6 +234,25 @@ def vit_score(preds: Float[Tensor, "b m d"], target: Float[Tensor, "b n d"]) -> 
     precision, recall = cosine.amax(2).mean(1), cosine.amax(1).mean(1)
     low, high = precision.clamp_min(0), recall.clamp_min(0)
     return ViTScore(precision, recall, 2 * low * high / (low + high).clamp_min(torch.finfo(cosine.dtype).tiny))
+
+
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
+    """Return Spearman's rank correlation of two sequences; NaN if either is constant, which orders nothing.
+
+    Args:
+        a: numbers without NaN; infinite ones rank first or last.
+        b: as many.
+
+    Example:
+        >>> round(rank_correlation([1, 2, 3, float("inf")], [10, 20, 40, 30]), 6)
+        0.8
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(a), rankdata(b)
+    if any(np.ptp(each) == 0 for each in ranks):
+        return math.nan
+    return float(np.corrcoef(*ranks)[0, 1])
 
 
 class _SceneGraphs:
