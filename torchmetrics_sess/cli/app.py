@@ -13,6 +13,9 @@ import typer
 
 from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.cli.demo import demo
+from torchmetrics_sess.cli.explain import explain
+from torchmetrics_sess.cli.extract import extract
+from torchmetrics_sess.cli.graph import graph
 from torchmetrics_sess.cli.presets import presets, signature
 from torchmetrics_sess.cli.report import report
 from torchmetrics_sess.cli.score import score
@@ -24,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, report, demo, presets, signature):
+for command in (score, report, explain, graph, extract, demo, presets, signature):
     app.command()(command)
 app.add_typer(weights, name="weights")
 
