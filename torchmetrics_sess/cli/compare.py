@@ -1,0 +1,256 @@
+"""``sess compare``: the score beside other metrics, and how far they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite, isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from torchmetrics_sess.cli.options import (
+    BatchSizeOption,
+    DeviceOption,
+    OutOption,
+    OverwriteOption,
+    PresetOption,
+    SettingsOption,
+    WorkersOption,
+    parse_batch_size,
+    parse_settings,
+)
+from torchmetrics_sess.cli.output import note, refuse, refusing, results
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from torchmetrics_sess.cli.results import Row
+    from torchmetrics_sess.comparison import ImageMetric
+
+# What is compared by if nothing is named; `embedding` needs the network of `lite` once more.
+_USUAL = ("psnr", "ssim", "ms_ssim", "lpips", "dists", "clip", "vitscore")
+# Two pairs rank alike or the other way round, whatever the metrics are.
+_FEWEST_PAIRS = 3
+
+
+def compare(
+    origin: Annotated[
+        Path, typer.Argument(help="The originals: a folder, one image, or a .csv list of pairs.", show_default=False)
+    ],
+    recons: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RECON]...", help="What was made of them: folders, one per codec, or images.", show_default=False
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAMES",
+            help="Metrics beside SeSS, separated by commas: psnr, ssim, ms_ssim, lpips, dists, clip, vitscore, "
+            "embedding. Weights of those named are fetched.",
+            show_default="all but embedding, if their weights are here",
+        ),
+    ] = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+    preset: PresetOption = "lite",
+    settings: SettingsOption = None,
+    device: DeviceOption = "auto",
+    batch_size: BatchSizeOption = "auto",
+    workers: WorkersOption = None,
+) -> None:
+    """Hold SeSS against other metrics: their means, and how alike they rank the pairs.
+
+    Images pair up, and results are written and taken up again, as in `sess score`; the file has a column more for each
+    metric. Metrics whose weights are not on this machine are named and left out. PSNR, SSIM, MS-SSIM, LPIPS and DISTS
+    compare images of one size only, MS-SSIM of at least 176 pixels: other pairs have no value for them.
+
+    **Examples**
+
+        sess compare kodak/ decoded/                              with all that needs no download
+        sess compare kodak/ bpg/ webp/ jpeg/ --out compared.csv   three codecs, every value in a file
+        sess compare photo.png photo.jpg --metrics psnr,lpips     these two, fetching weights if needed
+    """
+    from torchmetrics_sess.cli.processes import Processes
+    from torchmetrics_sess.cli.progress import track
+    from torchmetrics_sess.cli.run import open_results, run
+    from torchmetrics_sess.cli.stream import find_scorer, open_device
+    from torchmetrics_sess.cli.summary import Summary
+    from torchmetrics_sess.image_files import pair_files, read_pairs
+
+    with refusing(ValueError):
+        overrides = parse_settings(settings)
+        size = parse_batch_size(batch_size)
+        if not recons and origin.suffix.lower() != ".csv":
+            refuse(f"name what is to be compared with {origin}, or a .csv list of pairs")
+        pairs = pair_files(origin, recons) if recons else read_pairs(origin)
+    scorer = find_scorer(preset, overrides)
+    chosen = open_device(device)
+    beside = _open_metrics(metrics, chosen)
+    measures = {name: _measure(metric, chosen) for name, metric in beside.items()}
+
+    summary = Summary()
+    values = _Values(beside)
+    one_process = Processes(0, 1, chosen)
+    with open_results(out, scorer.signature(), one_process, columns=list(beside), overwrite=overwrite) as file:
+        rows = run(pairs, scorer, one_process, results=file, batch_size=size, workers=workers, measures=measures)
+        for row in track(rows, len(pairs), "comparing"):
+            summary.add(row)
+            values.add(row)
+        found = [{**folder, "metrics": values.means(folder["recon_folder"])} for folder in summary.describe()]
+        if file is not None:
+            file.finish(found)
+    values.show()
+    _show_failures(summary.failures, summary.failed)
+    results().print(f"\n{scorer.signature()}", soft_wrap=True)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+class _Values:
+    """What the metrics say of every pair, and what that comes to."""
+
+    def __init__(self, metrics: Mapping[str, ImageMetric]) -> None:
+        from torchmetrics_sess.comparison import METRICS
+
+        self.titles = {name: METRICS[name].title for name in ("sess", *metrics)}
+        self._turned = [name for name, metric in metrics.items() if not metric.higher_is_better]
+        self._folders: dict[str, dict[str, list[float]]] = {}
+
+    def add(self, row: Row) -> None:
+        """Count a row in."""
+        if row.score is not None:
+            folder = self._folders.setdefault(row.pair.recon_folder, {name: [] for name in self.titles})
+            for name, column in folder.items():
+                column.append(row.score if name == "sess" else row.values.get(name, float("nan")))
+
+    def means(self, folder: str) -> dict[str, float | None]:
+        """Return the mean of every metric but SeSS, as it is written into a file."""
+        columns = self._folders.get(folder, {})
+        means = {name: _mean(column) for name, column in columns.items() if name != "sess"}
+        return {name: mean if mean is not None and isfinite(mean) else None for name, mean in means.items()}
+
+    def show(self) -> None:
+        """Print the means of every folder, and the rank correlation of every two metrics."""
+        console = results()
+        if not self._folders:
+            console.print("no pair could be scored", soft_wrap=True)
+            return
+        header = ["mean", "pairs", *self.titles.values()]
+        lines = [
+            [folder, str(len(columns["sess"])), *(_text(_mean(column)) for column in columns.values())]
+            for folder, columns in self._folders.items()
+        ]
+        console.print(_table(header, lines))
+        everything = {name: [v for columns in self._folders.values() for v in columns[name]] for name in self.titles}
+        if self._turned:
+            console.print(f"lower is better: {self._listed(self._turned)}", soft_wrap=True)
+        undefined = {name: sum(map(isnan, column)) for name, column in everything.items()}
+        if any(undefined.values()):
+            named = ", ".join(f"{self.titles[name]} for {count}" for name, count in undefined.items() if count)
+            console.print(f"no value, because sizes differ or are too small: {named} of the pairs", soft_wrap=True)
+        if len(self.titles) > 1 and len(everything["sess"]) >= _FEWEST_PAIRS:
+            self._show_correlations(everything)
+
+    def _show_correlations(self, everything: Mapping[str, Sequence[float]]) -> None:
+        names = list(self.titles)
+        lines = [
+            [self.titles[name], *(_text(self._correlation(everything, name, other)) for other in names[:index])]
+            for index, name in enumerate(names)
+        ]
+        console = results()
+        console.print(_table(["rank correlation", *(self.titles[name] for name in names[:-1])], lines[1:]))
+        turned = f"; the sign of {self._listed(self._turned)} is turned" if self._turned else ""
+        console.print(f"Spearman's, over all pairs: 1 is the same order{turned}", soft_wrap=True)
+
+    def _correlation(self, everything: Mapping[str, Sequence[float]], name: str, other: str) -> float | None:
+        from torchmetrics_sess.comparison import rank_correlation
+
+        both = [pair for pair in zip(everything[name], everything[other], strict=True) if not any(map(isnan, pair))]
+        if len(both) < _FEWEST_PAIRS:
+            return None
+        sign = -1 if (name in self._turned) != (other in self._turned) else 1
+        return sign * rank_correlation(*zip(*both, strict=True))
+
+    def _listed(self, names: Sequence[str]) -> str:
+        return " and ".join(self.titles[name] for name in names)
+
+
+def _open_metrics(names: str | None, device: torch.device) -> dict[str, ImageMetric]:
+    """Return the metrics that are to be compared with, and tell of those that are not to be had."""
+    from torchmetrics_sess.comparison import image_metrics, missing_metrics
+
+    def leave_out(name: str, reason: str) -> None:
+        note(f"{name} is left out: {reason}")
+
+    if names is not None:
+        asked = [name.strip() for name in names.split(",") if name.strip() not in ("", "sess")]
+        with refusing(ValueError):
+            return image_metrics(asked, device, on_missing=leave_out)
+    missing = {name: reason for name, reason in missing_metrics().items() if name in _USUAL}
+    for name, reason in missing.items():
+        leave_out(name, reason)
+    if missing:
+        note("weights of metrics that are named in --metrics are fetched")
+    return image_metrics([name for name in _USUAL if name not in missing], device, on_missing=leave_out)
+
+
+def _measure(metric: ImageMetric, device: torch.device) -> Callable[[list[Tensor], list[Tensor]], list[float]]:
+    import warnings
+
+    import torch
+
+    from torchmetrics_sess.comparison import IncomparableWarning
+
+    def measure(preds: list[Tensor], target: list[Tensor]) -> list[float]:
+        try:
+            with warnings.catch_warnings():
+                # The pairs without a value are counted, and told of under the table.
+                warnings.simplefilter("ignore", IncomparableWarning)
+                return metric(preds, target)
+        except torch.OutOfMemoryError:
+            refuse(
+                f"{device} has not enough memory for {metric.name}; leave it out with --metrics, or try --device cpu"
+            )
+
+    return measure
+
+
+def _show_failures(shown: Sequence[tuple[str, str]], failed: int) -> None:
+    console = results()
+    if failed:
+        console.print(f"\nnot scored: {failed}")
+        for name, reason in shown:
+            # Most reasons begin with the name of the file at fault.
+            console.print(f"  {reason}" if name in reason else f"  {name}: {reason}", soft_wrap=True)
+        if failed > len(shown):
+            console.print(f"  and {failed - len(shown)} more; --out lists all of them")
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    defined = [value for value in values if not isnan(value)]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _text(value: float | None) -> str:
+    if value is None or isnan(value):
+        return "-"
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    # Folder names are text, whatever markup they look like.
+    table = Table(box=box.SIMPLE_HEAD)
+    for index, title in enumerate(header):
+        table.add_column(Text(title), justify="right" if index else "left", overflow="fold", no_wrap=index > 0)
+    for row in rows:
+        table.add_row(*(Text(entry) for entry in row))
+    return table
