@@ -42,7 +42,7 @@ def test_the_images_can_be_kept_and_scored(sess: Sess, tmp_path: Path) -> None:
     assert f"sess score {tmp_path / 'pairs' / 'untouched'}" in result.stdout
     result = sess("score", tmp_path / "pairs" / "untouched", tmp_path / "pairs" / "jpeg-10")
     assert result.exit_code == 0
-    assert re.search(r"pairs +4 ", result.stdout)
+    assert re.search(r"jpeg-10 +4 ", result.stdout)
 
 
 def test_a_folder_in_use_is_left_alone(sess: Sess, tmp_path: Path) -> None:

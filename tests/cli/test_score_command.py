@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import csv
+import gc
 import json
-from collections.abc import Callable, Iterator
+import shutil
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
-from stub_extractor import stub_preset
+from stub_extractor import AboveRelations, ColourEncoder, QuarterSegmenter, stub_images, stub_preset
 
-from torchmetrics_sess import semantic_similarity_score
+from torchmetrics_sess import SceneGraph, SceneGraphExtractor, semantic_similarity_score
+from torchmetrics_sess.bootstrap import confidence_interval
+from torchmetrics_sess.cli import run as running
 from torchmetrics_sess.cli import stream
 from torchmetrics_sess.cli.distortions import compress
-from torchmetrics_sess.cli.stream import LoadedPair, load_pairs, score_pairs
+from torchmetrics_sess.cli.processes import Processes
+from torchmetrics_sess.cli.results import ResultsFile, Row
+from torchmetrics_sess.cli.run import run
+from torchmetrics_sess.cli.stream import LoadedPair, load_batches, score_batches, split
+from torchmetrics_sess.cli.summary import Summary
 from torchmetrics_sess.image_files import FilePair, pair_files, read_image
+from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
 from torchmetrics_sess.photographs import NAMES, open_photograph
 from torchmetrics_sess.scoring import Scorer
 
@@ -27,25 +42,39 @@ stubbed = pytest.mark.usefixtures("stub_networks")
 
 def expected_scores(origin: Path, recon: Path) -> dict[str, float]:
     scores = {}
-    for pair in pair_files(origin, recon).pairs:
-        images = [read_image(pair.recon)], [read_image(pair.origin)]
-        scores[pair.name] = semantic_similarity_score(*images, stub_preset()).item()
+    for pair in pair_files(origin, [recon]):
+        if not pair.problem:
+            with suppress(ValueError):
+                images = [read_image(pair.recon)], [read_image(pair.origin)]
+                scores[pair.name] = semantic_similarity_score(*images, stub_preset()).item()
     return scores
 
 
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def lines(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines() if line.strip()]
+
+
 @stubbed
-@pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_scores_are_those_of_the_function(batch_size: int, sess: Sess, image_folders: Folders) -> None:
-    result = sess("score", *image_folders, "--json", "-", "--batch-size", batch_size)
+@pytest.mark.parametrize("batch_size", ["1", "3", "auto"])
+def test_scores_are_those_of_the_function(batch_size: str, sess: Sess, image_folders: Folders, tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    result = sess("score", *image_folders, "--out", out, "--batch-size", batch_size)
     assert result.exit_code == 0
-    content = json.loads(result.stdout)
-    expected = expected_scores(*image_folders)
-    assert [entry["name"] for entry in content["scores"]] == list(expected)
-    assert [entry["score"] for entry in content["scores"]] == pytest.approx(list(expected.values()), abs=1e-6)
-    assert content["mean"] == pytest.approx(sum(expected.values()) / 7, abs=1e-6)
-    assert content["signature"] == stub_preset().signature()
-    assert content["failures"] == []
     assert result.stderr == ""
+    origin, recon = image_folders
+    expected = expected_scores(origin, recon)
+    rows = read(out)
+    assert [row["name"] for row in rows] == list(expected)
+    assert [float(row["score"]) for row in rows] == pytest.approx(list(expected.values()), abs=1e-6)
+    assert [row["origin"] for row in rows] == [str(origin / name) for name in expected]
+    assert [row["recon"] for row in rows] == [str(recon / name) for name in expected]
+    assert {(row["recon_folder"], row["status"]) for row in rows} == {(str(recon), "ok")}
+    assert {row["signature"] for row in rows} == {stub_preset().signature()}
 
 
 @stubbed
@@ -54,12 +83,77 @@ def test_the_table_names_the_worst_and_the_signature(sess: Sess, image_folders: 
     assert result.exit_code == 0
     expected = expected_scores(*image_folders)
     worst = sorted(expected, key=lambda name: expected[name])[:5]
-    rows = [line.split() for line in result.stdout.splitlines() if line.strip()]
-    assert rows[0] == ["pairs", "7"]
-    assert rows[1] == ["mean", f"{sum(expected.values()) / 7:.4f}"]
-    assert rows[2] == ["min", f"{min(expected.values()):.4f}"]
-    assert [row[-2:] for row in rows[3:8]] == [[f"{expected[name]:.4f}", name] for name in worst]
+    low, high = confidence_interval(torch.tensor(list(expected.values())))
+    rows = lines(result.stdout)
+    folder = str(image_folders[1])
+    assert rows[0] == ["pairs", "mean", "95", "%", "interval", "min"]
+    numbers = [f"{sum(expected.values()) / 7:.4f}", f"{low:.4f}", "-", f"{high:.4f}", f"{min(expected.values()):.4f}"]
+    # A long path is folded into several lines.
+    assert rows[2][-6:] == ["7", *numbers]
+    assert folder.startswith(rows[2][0])
+    assert [row for row in rows if row[0] in expected] == [[name, f"{expected[name]:.4f}"] for name in worst]
     assert rows[-1] == [stub_preset().signature()]
+
+
+@stubbed
+def test_several_folders_are_compared_and_originals_read_once(
+    sess: Sess, image_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    extracted: list[int] = []
+    opened: list[str] = []
+    extract = SceneGraphExtractor.extract
+
+    def watched_extract(self: SceneGraphExtractor, images: list[torch.Tensor], *, masks: bool = False) -> Any:
+        extracted.append(len(images))
+        return extract(self, images, masks=masks)
+
+    def watched_read(path: str) -> torch.Tensor:
+        opened.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(SceneGraphExtractor, "extract", watched_extract)
+    monkeypatch.setattr(stream, "read_image", watched_read)
+    shutil.copytree("recon", "other")
+    Path("other/0.png").unlink()
+    Path("other/extra.png").touch()
+    result = sess("score", "origin", "recon", "other", "--out", "scores.json", "--batch-size", 3)
+    assert result.exit_code == 1
+    assert sum(extracted) == len(opened) == len(set(opened)) == 7 + 7 + 6
+    # Two pairs of one original are not torn apart, so that batches hold four pairs.
+    assert extracted == [5, 6, 6, 3]
+
+    content = json.loads(Path("scores.json").read_text())
+    assert [(pair["recon_folder"], pair["name"]) for pair in content["pairs"]] == [
+        *((folder, f"{index}.png") for index in range(7) for folder in ("recon", "other")),
+        ("other", "extra.png"),
+    ]
+    expected = {folder: expected_scores(Path("origin"), Path(folder)) for folder in ("recon", "other")}
+    for summary, (folder, scores) in zip(content["summary"], expected.items(), strict=True):
+        assert (summary["recon_folder"], summary["pairs"]) == (folder, len(scores))
+        assert summary["mean"] == pytest.approx(sum(scores.values()) / len(scores), abs=1e-6)
+        assert summary["low"] < summary["mean"] < summary["high"]
+        assert summary["min"] == pytest.approx(min(scores.values()), abs=1e-6)
+        assert summary["worst"][0] == {"name": min(scores, key=lambda name: scores[name]), "score": summary["min"]}
+    assert [summary["failed"] for summary in content["summary"]] == [0, 2]
+    assert [row[:2] for row in lines(result.stdout) if row[0] in expected] == [["recon", "7"], ["other", "6"]]
+    assert "  origin/0.png: no partner in other" in result.stdout.splitlines()
+    assert "  other/extra.png: no partner in origin" in result.stdout.splitlines()
+
+
+@stubbed
+def test_a_list_of_pairs_gives_the_same_scores(
+    sess: Sess, image_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{index}.png" for index in range(7)]
+    (tmp_path / "pairs.csv").write_text(
+        "origin,recon,name,recon_folder\n" + "".join(f"origin/{name},recon/{name},{name},codec\n" for name in names)
+    )
+    assert sess("score", tmp_path / "pairs.csv", "--out", tmp_path / "scores.csv").exit_code == 0
+    rows = read(tmp_path / "scores.csv")
+    scores = {row["name"]: float(row["score"]) for row in rows}
+    assert scores == pytest.approx(expected_scores(*image_folders), abs=1e-6)
+    assert {row["recon_folder"] for row in rows} == {"codec"}
 
 
 @stubbed
@@ -72,71 +166,56 @@ def test_two_files_give_one_number(sess: Sess, image_folders: Folders) -> None:
 
 
 @stubbed
-def test_what_cannot_be_scored_is_named_and_left_out(sess: Sess, image_folders: Folders) -> None:
+def test_what_cannot_be_scored_is_named_and_left_out(sess: Sess, image_folders: Folders, tmp_path: Path) -> None:
     origin, recon = image_folders
     (recon / "2.png").write_bytes(b"")
     (origin / "4.png").write_text("no image")
     (recon / "5.png").rename(recon / "other.png")
-    expected = expected_scores_without(origin, recon, {"2.png", "4.png"})
-    result = sess("score", origin, recon, "--batch-size", 2, "--json", "-")
+    result = sess("score", origin, recon, "--batch-size", 2, "--out", tmp_path / "scores.csv")
     assert result.exit_code == 1
-    content = json.loads(result.stdout)
-    assert {entry["name"]: entry["score"] for entry in content["scores"]} == pytest.approx(expected, abs=1e-6)
-    reasons = {entry["name"]: entry["reason"] for entry in content["failures"]}
-    assert reasons == {
+    rows = read(tmp_path / "scores.csv")
+    scored = {row["name"]: float(row["score"]) for row in rows if row["status"] == "ok"}
+    assert scored == pytest.approx(expected_scores(origin, recon), abs=1e-6)
+    failed = {row["name"]: (row["origin"], row["recon"], row["status"]) for row in rows if not row["score"]}
+    reasons = {
         "2.png": f"{recon / '2.png'} cannot be read: the file is empty",
         "4.png": f"{origin / '4.png'} cannot be read: it is no image that Pillow knows",
-        str(origin / "5.png"): f"no partner in {recon}",
-        str(recon / "other.png"): f"no partner in {origin}",
     }
-    result = sess("score", origin, recon)
-    assert result.exit_code == 1
-    assert "not scored: 4" in result.stdout
-    assert all(f"  {name}: {reason}" in result.stdout.splitlines() for name, reason in reasons.items())
-
-
-def expected_scores_without(origin: Path, recon: Path, broken: set[str]) -> dict[str, float]:
-    scores = {}
-    for name in sorted(path.name for path in origin.iterdir()):
-        if name not in broken and (recon / name).exists():
-            images = [read_image(recon / name)], [read_image(origin / name)]
-            scores[name] = semantic_similarity_score(*images, stub_preset()).item()
-    return scores
+    assert failed == {
+        **{name: (str(origin / name), str(recon / name), reason) for name, reason in reasons.items()},
+        "5.png": (str(origin / "5.png"), "", f"no partner in {recon}"),
+        "other.png": ("", str(recon / "other.png"), f"no partner in {origin}"),
+    }
+    shown = result.stdout.splitlines()
+    assert "not scored: 4" in shown
+    assert f"  {reasons['4.png']}" in shown
+    assert f"  {origin / '2.png'}: {reasons['2.png']}" in shown
+    assert f"  {origin / '5.png'}: no partner in {recon}" in shown
+    assert f"  {recon / 'other.png'}: no partner in {origin}" in shown
 
 
 @stubbed
-def test_nothing_that_can_be_read_is_no_crash(sess: Sess, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["scores.csv", "scores.json"])
+def test_nothing_that_can_be_read_is_no_crash(name: str, sess: Sess, tmp_path: Path) -> None:
     for side in ("origin", "recon"):
         (tmp_path / side).mkdir()
         (tmp_path / side / "a.png").touch()
-    result = sess("score", tmp_path / "origin", tmp_path / "recon")
+    result = sess("score", tmp_path / "origin", tmp_path / "recon", "--out", tmp_path / name)
     assert result.exit_code == 1
     assert "no pair could be scored" in result.stdout
-    result = sess("score", tmp_path / "origin", tmp_path / "recon", "--json", "-")
-    assert json.loads(result.stdout)["mean"] is None
+    assert (tmp_path / name).exists()
 
 
 @stubbed
-def test_a_long_list_of_failures_is_cut_on_the_screen_only(sess: Sess, image_folders: Folders) -> None:
+def test_a_long_list_of_failures_is_cut_on_the_screen_only(sess: Sess, image_folders: Folders, tmp_path: Path) -> None:
     origin, recon = image_folders
     for index in range(30):
         (origin / f"alone{index}.png").touch()
-    result = sess("score", origin, recon, "--json", recon / "scores.json")
+    result = sess("score", origin, recon, "--out", tmp_path / "scores.csv")
     assert "not scored: 30" in result.stdout
     assert result.stdout.count("no partner in") == 20
     assert "and 10 more" in result.stdout
-    assert len(json.loads((recon / "scores.json").read_text())["failures"]) == 30
-
-
-@stubbed
-def test_json_in_a_file_comes_beside_the_table(sess: Sess, image_folders: Folders, tmp_path: Path) -> None:
-    path = tmp_path / "scores.json"
-    path.write_text("an older run")
-    result = sess("score", *image_folders, "--json", path)
-    assert result.exit_code == 0
-    assert "mean" in result.stdout
-    assert len(json.loads(path.read_text())["scores"]) == 7
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["origin", "recon", "scores.json"]
+    assert sum(row["status"] != "ok" for row in read(tmp_path / "scores.csv")) == 30
 
 
 @stubbed
@@ -162,19 +241,88 @@ def test_names_that_look_like_markup_are_printed_as_they_are(sess: Sess, image_f
 
 
 @stubbed
+@pytest.mark.parametrize("extension", ["csv", "json"])
+def test_a_finished_run_is_not_redone(
+    extension: str, sess: Sess, image_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image_folders[1] / "3.png").write_bytes(b"")
+    out = tmp_path / f"scores.{extension}"
+    first = sess("score", *image_folders, "--out", out)
+    assert first.exit_code == 1
+    before = out.read_bytes()
+    with monkeypatch.context() as context:
+        context.setattr(running, "score_batches", None)
+        again = sess("score", *image_folders, "--out", out)
+    assert (again.exit_code, again.stdout) == (1, first.stdout)
+    assert again.stderr == f"sess: nothing is left to do: {out} has the results of an earlier run\n"
+    assert out.read_bytes() == before
+
+    result = sess("score", *image_folders, "--out", out, "--overwrite", "--batch-size", 2)
+    assert result.stderr == ""
+    assert json.loads(out.read_text())["pairs"] if extension == "json" else out.read_bytes() == before
+
+
+@stubbed
+def test_results_of_another_signature_or_other_images_are_refused(
+    sess: Sess, image_folders: Folders, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.csv"
+    sess("score", *image_folders, "--out", out)
+    (image_folders[1] / "2.png").unlink()
+    assert_refused(sess("score", *image_folders, "--out", out), "other images: recon ")
+    content = out.read_text()
+    out.write_text(content.replace("preset:stub", "preset:old"))
+    assert_refused(sess("score", *image_folders, "--out", out), "scores of another signature, SeSS|preset:old|")
+    assert "preset:old" in out.read_text()
+
+
+@stubbed
+def test_an_interruption_is_no_error_message(
+    sess: Sess, image_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract = SceneGraphExtractor.extract
+    calls = 0
+
+    def interrupted(self: SceneGraphExtractor, images: list[torch.Tensor], *, masks: bool = False) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return extract(self, images, masks=masks)
+
+    arguments = ["score", *image_folders, "--batch-size", 2, "--out"]
+    sess(*arguments, tmp_path / "whole.csv")
+    with monkeypatch.context() as context:
+        context.setattr(SceneGraphExtractor, "extract", interrupted)
+        result = sess(*arguments, tmp_path / "scores.csv")
+    assert result.exit_code == 130
+    assert result.stdout == ""
+    assert result.stderr.startswith("sess: interrupted; the same command goes on from here")
+    assert 0 < len(read(tmp_path / "scores.csv")) < 7
+    result = sess(*arguments, tmp_path / "scores.csv")
+    assert "of 7 pairs are there already; going on with the others" in result.stderr
+    assert (tmp_path / "scores.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+@stubbed
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["origin", "nowhere"], "nowhere does not exist"),
-        (["origin", "origin/1.png"], "compare two folders, or two files"),
+        (["origin", "origin/1.png"], "compare folders with folders, or two files"),
         (["origin", "empty"], "empty holds no image"),
         (["origin", "others"], "no image in origin has a partner of the same name in others"),
         (["origin", "recon", "--device", "cuda:99"], "there is no device 'cuda:99' here: "),
         (["origin", "recon", "--device", "abacus"], "there is no device 'abacus' here: "),
         (["origin", "recon", "--set", "matching.iterations"], "--set takes KEY=VALUE"),
         (["origin", "recon", "--set", "a=["], "not valid YAML"),
-        (["origin", "recon", "--json", "nowhere/scores.json"], "cannot write nowhere/scores.json"),
-        (["origin", "recon", "--json", "recon"], "cannot write recon"),
+        (["origin", "recon", "--out", "nowhere/scores.json"], "cannot write nowhere/scores.json: No such file"),
+        (["origin", "recon", "--out", "recon"], "results are written as .csv or .json, got recon"),
+        (["origin", "recon", "--batch-size", "0"], "--batch-size takes a number of at least 1, or auto, got '0'"),
+        (["origin", "recon", "--device", "cpu:0", "--devices", "2"], "pass --device cpu, got cpu:0"),
+        (["origin", "recon", "recon"], "named twice"),
+        (["origin"], "name what is to be compared with origin, or a .csv list of pairs"),
+        (["pairs.csv"], "pairs.csv cannot be read: no such file"),
     ],
 )
 def test_mistakes_get_one_sentence(
@@ -226,51 +374,130 @@ def assert_refused(result: Any, message: str) -> None:
     assert message in result.stderr
 
 
-@stubbed
-def test_too_little_memory_is_told_with_the_remedy(
-    sess: Sess, image_folders: Folders, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> list[float]:
-        raise torch.OutOfMemoryError
+class SmallMemory(SceneGraphExtractor):
+    """Extracts little at a time, and remembers how much."""
 
-    monkeypatch.setattr(Scorer, "__call__", fail)
-    assert_refused(sess("score", *image_folders), "cpu has not enough memory for 7 pairs at once")
+    def __init__(self, limit: int) -> None:
+        super().__init__(QuarterSegmenter(), AboveRelations(), ColourEncoder(), max_width=None)
+        self.limit = limit
+        self.sizes: list[int] = []
+
+    def extract(self, images: list[torch.Tensor], *, masks: bool = False) -> list[SceneGraph]:
+        if sum(image[0].numel() for image in images) > self.limit:
+            raise torch.OutOfMemoryError
+        self.sizes.append(len(images))
+        return super().extract(images, masks=masks)
 
 
-def test_files_are_read_ahead_by_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = 0
+def with_extractor(extractor: SceneGraphExtractor) -> Scorer:
+    return Scorer(extractor=extractor, relation_similarity=minilm_relation_similarity())
 
-    def pairs() -> Iterator[FilePair]:
-        nonlocal asked
-        for index in range(100):
-            asked += 1
-            yield FilePair(str(index), "", "")
 
-    monkeypatch.setattr(stream, "read_image", lambda path: torch.zeros(3, 1, 1, dtype=torch.uint8))
-    for taken, pair in enumerate(load_pairs(pairs(), ahead=5)):
-        assert pair.name == str(taken)
-        assert asked <= taken + 6
-    assert asked == 100
+def loaded_pairs(widths: Sequence[int], seed: int = 0) -> list[LoadedPair]:
+    generator = torch.Generator().manual_seed(seed)
+    images = [torch.randint(0, 256, (3, 10, width), dtype=torch.uint8, generator=generator) for width in widths]
+    return [LoadedPair(FilePair(str(index), "", ""), (image, image)) for index, image in enumerate(images)]
+
+
+def score_with(memory: SmallMemory, batches: list[list[LoadedPair]]) -> list[list[Row]]:
+    return list(score_batches(batches, with_extractor(memory), device=torch.device("cpu")))
+
+
+def test_batches_are_halved_until_they_fit_into_memory() -> None:
+    batches = [loaded_pairs([10] * 8), loaded_pairs([10] * 8, seed=1)]
+    roomy, tight = SmallMemory(10**6), SmallMemory(250)
+    assert score_with(tight, batches) == score_with(roomy, batches)
+    assert roomy.sizes == [8, 8]
+    assert tight.sizes == [2] * 8
+
+
+def test_an_image_that_does_not_fit_into_memory_is_named() -> None:
+    rows = score_with(SmallMemory(250), [loaded_pairs([10, 50, 10])])
+    assert [(row.score is None, row.status) for row in rows[0]] == [
+        (False, "ok"),
+        (True, "cpu has not enough memory for an image of 50 x 10 pixels"),
+        (False, "ok"),
+    ]
 
 
 def test_large_images_make_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
-
-    def score(
-        scorer: Scorer, preds: list[torch.Tensor], target: list[torch.Tensor], device: torch.device
-    ) -> list[float]:
-        sizes.append(len(preds))
-        return [float(image[0, 0, 0]) for image in preds]
-
-    monkeypatch.setattr(Scorer, "__call__", score)
     monkeypatch.setattr(stream, "_PIXELS_AT_ONCE", 1000)
-    images = [torch.full((3, 10, width), index, dtype=torch.uint8) for index, width in enumerate((1, 1, 1, 10, 90, 1))]
-    pairs = [LoadedPair(str(index), (image, image)) for index, image in enumerate(images)]
-    pairs.insert(2, LoadedPair("broken", None, "because"))
-    outcomes = list(score_pairs(pairs, Scorer(stub_preset()), device=torch.device("cpu"), batch_size=4))
-    assert [outcome.name for outcome in outcomes] == ["0", "1", "broken", "2", "3", "4", "5"]
-    assert [outcome.score for outcome in outcomes] == [0, 1, None, 2, 3, 4, 5]
-    assert sizes == [3, 1, 1, 1]
+    memory = SmallMemory(10**6)
+    pairs = loaded_pairs([2, 2, 2, 20, 95, 2])
+    pairs.insert(2, LoadedPair(FilePair("broken", "", ""), None, "because"))
+    [rows] = score_with(memory, [pairs])
+    assert [row.pair.name for row in rows] == ["0", "1", "broken", "2", "3", "4", "5"]
+    assert [row.status for row in rows] == ["ok", "ok", "because", "ok", "ok", "ok", "ok"]
+    assert memory.sizes == [4, 2]
+
+
+def test_other_measures_get_the_images_of_a_pair() -> None:
+    def brighter(preds: list[torch.Tensor], target: list[torch.Tensor]) -> list[float]:
+        return [float(pred.float().mean() - other.float().mean()) for pred, other in zip(preds, target, strict=True)]
+
+    dark, bright = (torch.full((3, 8, 8), value, dtype=torch.uint8) for value in (10, 30))
+    pair = FilePair("a", "", "")
+    batch = [LoadedPair(pair, (dark, bright)), LoadedPair(pair, None, "because"), LoadedPair(pair, (bright, dark))]
+    scored = score_batches([batch], Scorer(stub_preset()), device=torch.device("cpu"), measures={"brighter": brighter})
+    assert [row.values for rows in scored for row in rows] == [{"brighter": 20}, {}, {"brighter": -20}]
+
+
+def test_files_are_read_one_batch_ahead_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    def batches() -> Iterator[list[FilePair]]:
+        nonlocal asked
+        for index in range(30):
+            asked += 1
+            yield [FilePair(str(index), f"o{index}", f"r{index}")]
+
+    monkeypatch.setattr(stream, "read_image", lambda path: torch.zeros(3, 1, 1, dtype=torch.uint8))
+    for taken, [loaded] in enumerate(load_batches(batches(), workers=2)):
+        assert loaded.pair.name == str(taken)
+        assert asked <= taken + 2
+    assert asked == 30
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 4), max_size=12), st.integers(1, 6))
+def test_batches_hold_so_many_pairs_and_whole_originals(counts: list[int], size: int) -> None:
+    pairs = [FilePair(str(index), str(index), "") for index, count in enumerate(counts) for _ in range(count)]
+    pairs += [FilePair("alone", "", str(index)) for index in range(5)]
+    batches = list(split(pairs, size))
+    assert [pair for batch in batches for pair in batch] == pairs
+    for batch, following in pairwise(batches):
+        assert size <= len(batch) < size + 4
+        assert batch[-1].origin != following[0].origin or not batch[-1].origin
+
+
+class OneGraph(SceneGraphExtractor):
+    """Sees the same in every image."""
+
+    def __init__(self) -> None:
+        super().__init__(QuarterSegmenter(), AboveRelations(), ColourEncoder(), max_width=None)
+        [self.graph] = super().extract([stub_images(1)[0]])
+
+    def extract(self, images: list[torch.Tensor], *, masks: bool = False) -> list[SceneGraph]:
+        return [self.graph] * len(images)
+
+
+def test_memory_does_not_grow_with_the_number_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "read_image", lambda path: torch.full((3, 64, 64), int(path), dtype=torch.uint8))
+    pairs = [FilePair(f"{index}.png", str(index % 100), str(index % 100), "r") for index in range(800)]
+    summary = Summary()
+    held = []
+    with ResultsFile(tmp_path / "scores.csv", signature="s") as results:
+        rows = run(pairs, with_extractor(OneGraph()), Processes(0, 1, torch.device("cpu")), results=results)
+        tracemalloc.start()
+        for row in rows:
+            summary.add(row)
+            if summary.scored % 400 == 0:
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    assert summary.scored == 800
+    # A row takes 500 bytes and an image 12,000; a score takes 8.
+    assert held[1] - held[0] < 400 * 100
 
 
 def test_photographs_are_scored_by_the_real_networks(sess: Sess, tmp_path: Path) -> None:
@@ -283,9 +510,10 @@ def test_photographs_are_scored_by_the_real_networks(sess: Sess, tmp_path: Path)
         recon.mkdir()
         for name in NAMES[:2]:
             compress(open_photograph(name), quality).save(recon / f"{name}.png")
-        result = sess("score", tmp_path / "origin", recon, "--json", "-", "--device", "cpu")
+        out = tmp_path / f"{quality}.json"
+        result = sess("score", tmp_path / "origin", recon, "--out", out, "--device", "cpu")
         assert result.exit_code == 0
-        scores[quality] = json.loads(result.stdout)
+        scores[quality] = json.loads(out.read_text())
     assert scores[90]["signature"].startswith("SeSS|preset:lite|")
-    for good, bad in zip(scores[90]["scores"], scores[5]["scores"], strict=True):
+    for good, bad in zip(scores[90]["pairs"], scores[5]["pairs"], strict=True):
         assert 1 >= good["score"] > 0.95 > bad["score"] > 0

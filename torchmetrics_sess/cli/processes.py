@@ -81,15 +81,16 @@ def launch(device: torch.device, devices: int, num_nodes: int) -> Processes:
     """
     if devices * num_nodes == 1:
         return Processes(0, 1, device)
+    if device != torch.device(device.type):
+        refuse(f"--devices and --num-nodes choose devices by themselves; pass --device {device.type}, got {device}")
     import logging
 
     from lightning.fabric import Fabric
     from lightning.fabric.strategies.ddp import DDPStrategy
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    if device != torch.device(device.type):
-        refuse(f"--devices and --num-nodes choose devices by themselves; pass --device {device.type}, got {device}")
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # What is exchanged are a few lines of text, which need not pass through the devices.
     strategy = DDPStrategy(process_group_backend="gloo", timeout=_PATIENCE)
     with refusing(MisconfigurationException, ValueError):

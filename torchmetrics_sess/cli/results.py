@@ -85,7 +85,7 @@ class ResultsFile:
             # Nothing is written any more, so that the rows of a finished file need no place on the disk.
             self._file = io.BytesIO(self._read_json())
         try:
-            self._end = self._check_header()
+            self._start = self._end = self._check_header()
         except ResultsError:
             self.close()
             raise
@@ -98,7 +98,8 @@ class ResultsFile:
         Raises:
             ResultsError: if the file holds results of other pairs, or of another signature.
         """
-        self._file.seek(self._end)
+        self._end = self._start
+        self._file.seek(self._start)
         records = self._records()
         for batch in batches:
             rows: list[Row] = []
@@ -124,6 +125,8 @@ class ResultsFile:
         """Make the file complete: for JSON, write it, with a summary of every folder and the command that made it."""
         if isinstance(self._file, io.BytesIO):
             return
+        if self._file.seek(0, os.SEEK_END) > self._end:
+            self._file.truncate(self._end)
         os.fsync(self._file.fileno())
         if self._journal == self.path:
             return
@@ -268,9 +271,10 @@ _ERRORS = sys.getfilesystemencodeerrors()
 
 
 def _line(fields: Sequence[str]) -> str:
-    with io.StringIO() as text:
-        csv.writer(text, lineterminator="\n").writerow(fields)
-        return text.getvalue()
+    with io.StringIO(newline="") as text:
+        # Only what a line may end with is quoted within it, hence both characters.
+        csv.writer(text, lineterminator="\r\n").writerow(fields)
+        return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _number(value: str | float | None) -> str:

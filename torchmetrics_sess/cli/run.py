@@ -69,7 +69,8 @@ def run(
             yield from rows
     done = processes.agree(done)
     if done == len(batches):
-        note("nothing is left to do: these are the results of an earlier run")
+        if results is not None:
+            note(f"nothing is left to do: {results.path} has the results of an earlier run")
         return
     if done:
         note(f"{sum(map(len, batches[:done]))} of {len(pairs)} pairs are there already; going on with the others")
