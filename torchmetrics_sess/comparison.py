@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
@@ -42,6 +42,7 @@ class IncomparableWarning(UserWarning):
 # Of the small ones of `lite`, these take some 10 MB.
 _GRAPHS_KEPT = 256
 
+_Numbers: TypeAlias = Sequence[float] | NDArray[np.float64]
 _Compare: TypeAlias = Callable[[list[Image], list[Image]], list[float]]
 
 
@@ -236,7 +237,7 @@ def vit_score(preds: Float[Tensor, "b m d"], target: Float[Tensor, "b n d"]) -> 
     return ViTScore(precision, recall, 2 * low * high / (low + high).clamp_min(torch.finfo(cosine.dtype).tiny))
 
 
-def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
+def rank_correlation(a: _Numbers, b: _Numbers) -> float:
     """Return Spearman's rank correlation of two sequences; NaN if either is constant, which orders nothing.
 
     Args:
@@ -244,7 +245,7 @@ def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
         b: as many.
 
     Example:
-        >>> round(rank_correlation([1, 2, 3, float("inf")], [10, 20, 40, 30]), 6)
+        >>> round(rank_correlation([1.0, 2.0, 3.0, float("inf")], [10.0, 20.0, 40.0, 30.0]), 6)
         0.8
     """
     from scipy.stats import rankdata
