@@ -1,0 +1,37 @@
+"""``sess`` with the networks of the stub, to be run as a program of its own, and killed there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+from stub_extractor import stub_preset
+
+import torchmetrics_sess.cli.run
+import torchmetrics_sess.scoring
+from torchmetrics_sess import SceneGraphExtractor
+from torchmetrics_sess.cli import main
+from torchmetrics_sess.presets import Preset
+
+
+def run(*arguments: str) -> None:
+    """Run a command; it takes ``STUB_SECONDS`` for every batch, so that there is time to kill it."""
+    extract = SceneGraphExtractor.extract
+
+    def load(name: str, overrides: object) -> Preset:
+        return stub_preset()
+
+    def slowly(self: SceneGraphExtractor, images: Any, *, masks: bool = False) -> Any:
+        time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
+        return extract(self, images, masks=masks)
+
+    vars(torchmetrics_sess.scoring)["load_preset"] = load
+    type.__setattr__(SceneGraphExtractor, "extract", slowly)
+    sys.argv[1:] = arguments
+    main()
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])
