@@ -16,6 +16,7 @@ from torchmetrics_sess.extractor import SceneGraphExtractor, limit_width
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import prepare_images
 from torchmetrics_sess.matching import MatchingConfig, MatchResult, match_graphs
+from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.presets import Preset
 from torchmetrics_sess.scoring import Scorer
 from torchmetrics_sess.stages import Image
@@ -174,6 +175,8 @@ def explain(
 ) -> Explanation:
     """Explain the score of one image: which objects of ``target`` are lost in ``preds``, and how much that costs.
 
+    The networks of the preset and device used last stay in memory for the next call.
+
     Args:
         preds: the image to judge, ``[3, H, W]`` or ``[1, 3, H, W]``; uint8, or floating point within ``data_range``.
         target: the image to compare it with; its size may differ.
@@ -211,7 +214,8 @@ def explain(
         data_range=data_range,
     )
     images = _one_image(preds, "preds", scorer.data_range) + _one_image(target, "target", scorer.data_range)
-    networks = scorer.networks.on(torch.device(device or images[0].device))
+    place = torch.device(device or images[0].device)
+    networks = scorer.networks.on(place) if scorer.preset is None else keep_networks(scorer.preset, place)
     graphs = networks.extractor.extract(images, masks=True)
     known = networks.relation_similarity if relation_similarity is None else relation_similarity
     shown = [limit_width(image, networks.extractor.max_width).cpu() for image in images]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -100,6 +101,12 @@ def pooled_networks(preset: Preset, device: torch.device) -> Networks:
                 networks = Networks(extractor, preset.predicate_similarity(extractor))
             _pool[networks_alone, device] = networks
         return networks
+
+
+@lru_cache(maxsize=2)
+def keep_networks(preset: Preset, device: torch.device) -> Networks:
+    """Return the networks of ``preset`` on ``device``, and hold on to them for later calls, as nobody else may."""
+    return pooled_networks(preset, device)
 
 
 _pool: WeakValueDictionary[tuple[Preset, torch.device], Networks] = WeakValueDictionary()

@@ -57,21 +57,19 @@ def explain(
 
     import torch
 
-    from torchmetrics_sess.cli.stream import open_device, open_scorer
+    from torchmetrics_sess.cli.stream import open_device
     from torchmetrics_sess.explanation import explain as explain_images
     from torchmetrics_sess.image_files import read_image
+    from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError
 
-    with refusing(ValueError):
+    chosen = open_device(device)
+    with refusing(ValueError, TypeError, MissingWeightError, CorruptWeightError):
         overrides = parse_settings(settings)
         target, preds = read_image(origin), read_image(recon)
-    chosen = open_device(device)
-    # Held until the end, so that what explains finds the networks loaded.
-    scorer = open_scorer(preset, overrides, chosen)
-    try:
-        explanation = explain_images(preds, target, preset, overrides=overrides, device=chosen)
-    except torch.OutOfMemoryError:
-        refuse(f"{chosen} has not enough memory for these images")
-    del scorer
+        try:
+            explanation = explain_images(preds, target, preset, overrides=overrides, device=chosen)
+        except torch.OutOfMemoryError:
+            refuse(f"{chosen} has not enough memory for these images")
 
     if not to_stdout:
         _show(explanation)
@@ -119,7 +117,7 @@ def _show(explanation: Explanation) -> None:
     console.print(explanation.signature, soft_wrap=True)
 
 
-def _cell(value: float | None) -> str:
+def _cell(value: float | int | None) -> str:
     if value is None:
         return ""
     # What is lost of nothing may be a hair below 0.

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.usefixtures("stub_networks")
+
+Sess = Callable[..., Any]
+
+
+def test_it_draws_one_image(sess: Sess, image_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "graph.png"
+    run = sess("graph", image_folders[0] / "0.png", "-o", out)
+    assert run.exit_code == 0, run.stderr
+    # The stub sees four quarters, the upper ones over the lower ones.
+    assert run.stdout.replace("\n", "") == f"4 objects, 2 relations: {out}"
+    with Image.open(out) as image:
+        assert image.width == 1050
+    fewer = tmp_path / "fewer.png"
+    sess("graph", image_folders[0] / "0.png", "-o", fewer, "--objects", 2, "--relations", 0)
+    assert fewer.read_bytes() != out.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["missing.png", "-o", "graph.png"], "missing.png cannot be read: no such file"),
+        (["origin/0.png", "-o", "missing/graph.png"], "there is no folder missing"),
+        (["origin/0.png", "-o", "graph.jpg"], "a picture ends in one of"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    sess: Sess,
+    image_folders: tuple[Path, Path],
+    arguments: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = sess("graph", *arguments)
+    assert run.exit_code == 2
+    assert problem in run.stderr
+    assert len(run.stderr.splitlines()) == 1

@@ -1,0 +1,212 @@
+"""Figures show what they say, for every shape of image and graph, and leave nothing behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch, FancyArrowPatch, PathPatch, Rectangle
+from PIL import Image
+from stub_extractor import stub_images, stub_preset
+
+from torchmetrics_sess import Explanation, SceneGraph, explain
+from torchmetrics_sess.matching import MatchingConfig, match_graphs
+from torchmetrics_sess.report.figures import plot_scene_graph, save_figure
+
+IMAGES = stub_images(2, size=(48, 72))
+
+
+def scene(objects: int, size: tuple[int, int] = (40, 60), seed: int = 0) -> SceneGraph:
+    """Return a graph of columns of equal width, all related, the last one's mask empty if there are several."""
+    generator = torch.Generator().manual_seed(seed)
+    column = torch.arange(size[1]) * objects // size[1]
+    masks = (column == torch.arange(objects)[:, None])[:, None].expand(-1, *size).clone()
+    if objects > 1:
+        masks[-1] = False
+    importance = torch.rand(objects, generator=generator, dtype=torch.float64) + 0.1
+    relation = torch.full((objects, objects), 3).fill_diagonal_(-1)
+    features = torch.nn.functional.normalize(torch.randn(objects + 1, 8, generator=generator, dtype=torch.float64))
+    return SceneGraph(
+        features=features[1:],
+        centers=torch.rand(objects, 2, generator=generator, dtype=torch.float64),
+        importance=importance / importance.sum(),
+        relation=relation,
+        confidence=torch.where(relation >= 0, 0.5, -1.0).double(),
+        image_feature=features[0],
+        masks=masks,
+    )
+
+
+def explanation_of(preds: SceneGraph, target: SceneGraph, **changes: Any) -> Explanation:
+    config = dataclasses.replace(MatchingConfig(iterations=1), **changes)
+    images = [torch.rand(3, *graph.masks.shape[1:]) for graph in (preds, target) if graph.masks is not None]
+    match = match_graphs(preds, target, torch.eye(56), config)
+    return Explanation(preds, target, match, config.image_weight, images[0], images[1], "SeSS|test")
+
+
+def texts(figure: Figure, axes: Axes | None = None) -> list[str]:
+    """Return the labels that stand on a figure, or the numbers and predicates on axes of it."""
+    return [text.get_text() for text in (figure if axes is None else axes).texts]
+
+
+def pixels_of(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_bars_are_the_contributions_within_their_weights() -> None:
+    explanation = explain(IMAGES[0], IMAGES[1], stub_preset())
+    _, (_, _, bars) = explanation.plot()
+    lost, weights = (
+        [patch.get_height() for patch in container if isinstance(patch, Rectangle)] for container in bars.containers
+    )
+    assert sum(lost) == pytest.approx(explanation.loss, abs=1e-9)
+    assert sum(weights) == pytest.approx(1, abs=1e-9)
+    assert all(part <= whole + 1e-9 for part, whole in zip(lost, weights, strict=True))
+    names = [label.get_text() for label in bars.get_xticklabels()]
+    order = explanation.target_contributions.argsort(descending=True, stable=True).tolist()
+    assert names == [*map(str, order), "whole\nimage"]
+    assert lost[:-1] == pytest.approx(explanation.target_contributions[order].tolist())
+
+
+@pytest.mark.parametrize(("preds", "target"), [(9, 30), (30, 9)])
+def test_bars_of_many_objects_are_summed_up(preds: int, target: int) -> None:
+    explanation = explanation_of(scene(preds), scene(target, seed=1))
+    _, (_, _, bars) = explanation.plot()
+    lost = [patch.get_height() for patch in bars.containers[0] if isinstance(patch, Rectangle)]
+    names = [label.get_text() for label in bars.get_xticklabels()]
+    assert sum(lost) == pytest.approx(explanation.loss, abs=1e-9)
+    assert ("only in\npreds" in names) == (preds > target)
+    assert ("14 more" in names) == (target > 16)
+    assert len(names) <= 19
+
+
+def test_matched_objects_share_a_colour_and_a_line() -> None:
+    graph = scene(4)
+    explanation = explanation_of(graph, graph)
+    figure, (target, preds, _) = explanation.plot(objects=3, relations=0)
+    most = graph.importance.argsort(descending=True)[:3].tolist()
+    lines = [artist for artist in figure.artists if isinstance(artist, ConnectionPatch)]
+    assert len(lines) == 3
+    joined = sorted(to_hex(line.get_edgecolor()) for line in lines)
+    for axes in (target, preds):
+        here = [text for text in figure.texts if text.get_transform() == axes.transData]
+        boxes = [text.get_bbox_patch() for text in here]
+        assert sorted(to_hex(box.get_facecolor()) for box in boxes if box is not None) == joined
+        outlines = [patch for patch in axes.patches if isinstance(patch, PathPatch)]
+        # One of the three has no pixels, hence no outline.
+        drawn = {to_hex(patch.get_edgecolor()) for patch in outlines} - {"#ffffff"}
+        assert drawn <= set(joined)
+        assert len(drawn) == len(set(most) - {3})
+    labels = texts(figure)
+    assert [label for label in labels if "·" in label] == [f"{number} · 1.00" for number in sorted(most)]
+    assert [label for label in labels if label.isdigit()] == [f"{number}" for number in sorted(most)]
+    # The others are numbered all the same.
+    assert texts(figure, target) == texts(figure, preds) == [str(n) for n in range(4) if n not in most]
+
+
+def test_an_object_without_a_match_is_hatched_and_joined_to_nothing() -> None:
+    target = scene(3, seed=4)
+    preds = dataclasses.replace(
+        target,
+        **{name: getattr(target, name)[:1] for name in ("features", "centers", "masks")},
+        importance=torch.ones(1, dtype=torch.float64),
+        relation=torch.full((1, 1), -1),
+        confidence=torch.full((1, 1), -1.0, dtype=torch.float64),
+    )
+    figure, (left, right, _) = explanation_of(preds, target, beta=0.0).plot()
+    assert len([artist for artist in figure.artists if isinstance(artist, ConnectionPatch)]) == 1
+    hatched = [patch for patch in left.patches if patch.get_hatch()]
+    # Of the two that are lost, one has no pixels to hatch.
+    assert len(hatched) == 1
+    assert not [patch for patch in right.patches if patch.get_hatch()]
+    assert {"1", "2"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize("count", [0, 2, 99])
+def test_so_many_relations_are_drawn(count: int) -> None:
+    figure, axes = plot_scene_graph(torch.rand(3, 40, 60), scene(5), objects=3, relations=count)
+    arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
+    # All pairs are related both ways, and one arrow is enough for each.
+    assert len(arrows) == min(count, 3)
+    assert texts(figure, axes).count("on") == min(count, 3)
+
+
+def test_the_most_important_objects_are_pointed_out() -> None:
+    graph = scene(6)
+    figure, _ = plot_scene_graph(torch.rand(3, 40, 60), graph, objects=2, signature="a signature")
+    most = sorted(graph.importance.argsort(descending=True)[:2].tolist())
+    assert [text for text in texts(figure) if "·" in text] == [f"{j} · {graph.importance[j]:.2f}" for j in most]
+    assert figure.get_supxlabel() == "a signature"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (30, 200), (200, 30), (4, 2000)])
+def test_every_shape_of_image_can_be_drawn(size: tuple[int, int], tmp_path: Path) -> None:
+    explanation = explanation_of(scene(3, size), scene(1, (40, 60), seed=1))
+    figure, axes = explanation.plot()
+    save_figure(figure, tmp_path / "why.png")
+    for panel in axes[:2]:
+        right, top = max(panel.get_xlim()), max(panel.get_ylim())
+        for text in (*panel.texts, *(text for text in figure.texts if text.get_transform() == panel.transData)):
+            x, y = text.get_position()
+            assert -0.5 <= x <= right
+            assert -0.5 <= y <= top
+    assert pixels_of(tmp_path / "why.png").std() > 0
+
+
+def test_labels_of_one_place_are_set_apart() -> None:
+    graph = scene(3)
+    assert graph.masks is not None
+    together = dataclasses.replace(graph, masks=graph.masks[:1].expand(3, -1, -1).clone())
+    figure, axes = plot_scene_graph(torch.rand(3, 40, 60), together)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.texts if text.get_transform() == axes.transData]
+    assert len(boxes) == 3
+    assert not any(boxes[i].overlaps(boxes[j]) for i in range(3) for j in range(i))
+
+
+@pytest.mark.parametrize("extension", [".png", ".PDF", ".svg"])
+def test_equal_figures_give_equal_files(extension: str, tmp_path: Path) -> None:
+    explanation = explanation_of(scene(2), scene(2, seed=1))
+    for name in ("a", "b"):
+        save_figure(explanation.plot()[0], tmp_path / f"{name}{extension}")
+    assert (tmp_path / f"a{extension}").read_bytes() == (tmp_path / f"b{extension}").read_bytes()
+
+
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`path` must end in one of .png, .pdf, .svg, got .*why.gif"):
+        save_figure(Figure(), tmp_path / "why.gif")
+
+
+def test_a_graph_without_masks_cannot_be_drawn() -> None:
+    with pytest.raises(ValueError, match="`graph` must have masks"):
+        plot_scene_graph(torch.rand(3, 40, 60), dataclasses.replace(scene(2), masks=None))
+
+
+def test_pyplot_is_left_alone_and_a_missing_matplotlib_is_named() -> None:
+    code = """
+        import sys
+        import torchmetrics_sess.explanation
+        assert "matplotlib" not in sys.modules
+        import torchmetrics_sess.report.figures
+        assert "matplotlib.pyplot" not in sys.modules
+        for name in [name for name in sys.modules if name.startswith(("matplotlib", "torchmetrics_sess.report"))]:
+            del sys.modules[name]
+        sys.modules["matplotlib"] = None
+        try:
+            import torchmetrics_sess.report.figures
+        except ModuleNotFoundError as error:
+            print(error)
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True, text=True)
+    assert run.stdout == "drawing needs matplotlib: install torchmetrics-sess[plot]\n"
