@@ -54,7 +54,7 @@ def report(
         check_target(out)
         found = read_results(source)
     if not found.rows:
-        refuse(f"{source} has a heading, but no pair yet")
+        refuse(f"{source} holds no pair yet")
     path = make_report(found, source, out, preset=preset, overrides=overrides, device=device, pictures=pictures)
     results().print(str(path), soft_wrap=True)
 
@@ -118,7 +118,7 @@ def _measured(rows: Sequence[Row], device: torch.device, notes: list[str]) -> li
         notes.append(f"PSNR and SSIM were computed for {len(chosen)} pairs of {len(lacking)}, chosen at random.")
     if left_out:
         notes.append(
-            f"PSNR and SSIM are missing for {left_out} pairs, whose images differ in size or were not found; "
+            f"PSNR or SSIM is missing for {left_out} pairs, whose images differ in size, are tiny, or were not found; "
             "relative paths start from the folder in which the report is made."
         )
     return measured
@@ -143,19 +143,15 @@ def _obstacle(rows: Sequence[Row], preset: str, overrides: Mapping[str, Any], de
     return None
 
 
-def _show(
-    rows: Sequence[Row], explaining: tuple[str, Mapping[str, Any]] | None, device: torch.device
-) -> list[Shown]:
+def _show(rows: Sequence[Row], explaining: tuple[str, Mapping[str, Any]] | None, device: torch.device) -> list[Shown]:
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.report.page import Shown
     from torchmetrics_sess.report.pictures import picture_explanation, picture_pair
 
-    shown = []
-    for row in track(rows, len(rows), "pictures"):
+    def show(row: Row) -> Shown:
         try:
-            pictures = picture_explanation(row, *explaining, device) if explaining else picture_pair(row)
+            return Shown(row, picture_explanation(row, *explaining, device) if explaining else picture_pair(row))
         except ValueError as error:
-            shown.append(Shown(row, [], str(error)))
-        else:
-            shown.append(Shown(row, pictures))
-    return shown
+            return Shown(row, [], str(error))
+
+    return list(track(map(show, rows), len(rows), "pictures"))

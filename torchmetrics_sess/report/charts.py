@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, inf, isfinite, log10
+from math import ceil, floor, inf, isfinite, isnan, log10
+from typing import TypeVar
 
 import numpy as np
 
 from torchmetrics_sess.report.results import Row
 from torchmetrics_sess.report.summary import Summary
+
+T = TypeVar("T")
 
 # How much of an axis is left to finite values where there are infinite ones, too.
 _FINITE = 0.92
@@ -50,13 +53,17 @@ class Axis:
         values = list(values)
         finite = [value for value in values if isfinite(value)] or [0.0]
         low, high = min(finite), max(finite)
-        span = (high - low) or abs(high) / 10 or 1.0
+        size = max(1.0, abs(low), abs(high))
+        # What differs by rounding errors only is not to be blown up.
+        span = high - low if high - low > 1e-6 * size else size / 10
         magnitude = 10.0 ** floor(log10(span / ticks))
         step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude * ticks >= span * (1 - 1e-9))
         step = max(1.0, float(ceil(step))) if whole else step
         # A value a rounding error beyond a tick needs no further one.
         first, last = floor(low / step + 1e-6), ceil(high / step - 1e-6)
-        return cls(first * step, max(last, first + 1) * step, step, infinite=len(finite) < len(values))
+        if first == last:
+            first, last = (first - 1, last) if last > 0 else (first, last + 1)
+        return cls(first * step, last * step, step, infinite=len(finite) < len(values))
 
     @property
     def ticks(self) -> list[float]:
@@ -108,8 +115,8 @@ def histograms(scores: Mapping[str, Sequence[float]]) -> list[Histogram]:
     steps = len(across.ticks) - 1
     edges = np.linspace(across.low, across.high, steps * (4 if steps > 4 else 5) + 1)
     counts = {title: np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] for title, values in scores.items()}
-    up = Axis.over([0, max(int(count.max()) for count in counts.values())], ticks=3, whole=True)
-    places = [across.place(edge) for edge in edges]
+    up = Axis.over([0.0, max(float(count.max()) for count in counts.values())], ticks=3, whole=True)
+    places = [across.place(float(edge)) for edge in edges]
     return [
         Histogram(
             title,
@@ -122,7 +129,7 @@ def histograms(scores: Mapping[str, Sequence[float]]) -> list[Histogram]:
                     int(count),
                     places[i],
                     round(places[i + 1] - places[i], 2),
-                    up.place(count),
+                    up.place(float(count)),
                 )
                 for i, count in enumerate(counts[title])
                 if count
@@ -144,37 +151,32 @@ class Dot:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Scores against another metric, and Spearman's correlation of the two."""
+    """Scores against another metric: some pairs of ``total``, and the rank correlation of all, if there is one."""
 
     metric: str
     across: Axis
     up: Axis
     dots: list[Dot]
+    total: int
     correlation: float | None
 
 
-def scatter(metric: str, rows: Sequence[Row]) -> Scatter:
-    """Return the plot of scores against ``metric``, which all ``rows`` have to have."""
+def scatter(metric: str, rows: Sequence[Row], *, dots: int) -> Scatter:
+    """Return the plot of scores against ``metric``.
+
+    Args:
+        metric: what all ``rows`` have a value of.
+        rows: pairs, sorted by score.
+        dots: at most how many to draw, evenly spread over the scores.
+    """
+    from torchmetrics_sess.comparison import rank_correlation
+
     values = [row.metrics[metric] for row in rows]
     scores = [row.score or 0.0 for row in rows]
     across, up = Axis.over(values), Axis.over(scores)
-    places = zip(rows, map(across.place, values), map(up.place, scores), strict=True)
-    return Scatter(metric, across, up, [Dot(*dot) for dot in places], rank_correlation(values, scores))
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Return Spearman's correlation, or ``None`` where it is not defined.
-
-    Example:
-        >>> rank_correlation([1, 2, 3, 4], [1, 4, 9, float("inf")])
-        1.0
-    """
-    from scipy.stats import rankdata
-
-    ranks = np.stack([rankdata(first), rankdata(second)])
-    if len(first) < 3 or not ranks.std(axis=1).all():
-        return None
-    return round(float(np.corrcoef(ranks)[0, 1]), 10)
+    drawn = [Dot(row, across.place(row.metrics[metric]), up.place(row.score or 0.0)) for row in _spread(rows, dots)]
+    correlation = rank_correlation(values, scores)
+    return Scatter(metric, across, up, drawn, len(rows), None if isnan(correlation) else correlation)
 
 
 @dataclass(frozen=True)
@@ -197,11 +199,12 @@ class Trace:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Folders side by side, and the originals in all of them."""
+    """Folders side by side, and some of ``total`` originals that are in several of them."""
 
     across: Axis
     levels: list[Level]
     traces: list[Trace]
+    total: int
 
 
 def compare(summaries: Sequence[Summary], rows: Sequence[Row], *, traces: int) -> Comparison:
@@ -218,8 +221,12 @@ def compare(summaries: Sequence[Summary], rows: Sequence[Row], *, traces: int) -
     stops: dict[str, list[tuple[int, float]]] = {}
     for row in scored:
         stops.setdefault(row.name, []).append((levels[row.recon_folder], across.place(row.score or 0.0)))
-    drawn = [Trace(name, sorted(places)) for name, places in stops.items() if len(places) > 1]
-    return Comparison(across, [_level(summary, across) for summary in summaries], drawn[:: ceil(len(drawn) / traces) or 1])
+    found = [Trace(name, sorted(places)) for name, places in stops.items() if len(places) > 1]
+    return Comparison(across, [_level(summary, across) for summary in summaries], _spread(found, traces), len(found))
+
+
+def _spread(entries: Sequence[T], count: int) -> list[T]:
+    return list(entries[:: max(1, ceil(len(entries) / count))])
 
 
 def _level(summary: Summary, across: Axis) -> Level:

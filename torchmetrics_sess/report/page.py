@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _ROWS = 5000
 _FAILURES = 500
 _DOTS = 2000
-_TRACES = 200
+_TRACES = 60
 # More folders than these have no colours, and no histograms, of their own.
 _SERIES = 6
 _HISTOGRAMS = 12
@@ -100,15 +100,13 @@ def check_target(folder: Path) -> None:
 
 def render(content: Content, folder: Path) -> str:
     """Return the page, whose links start from ``folder``."""
-    from markupsafe import Markup
-
     environment = _environment()
     script = environment.get_template("script.js").render()
     summaries = summarise(content.rows)
     scored = sorted((row for row in content.rows if row.score is not None), key=lambda row: row.score or 0.0)
     failed = [row for row in content.rows if row.score is None]
     with_scores = [summary for summary in summaries if summary.scores]
-    metrics = list(dict.fromkeys(name for row in scored for name in row.metrics))
+    metrics = _metrics(scored)
     by_folder = {summary.label: summary.scores for summary in with_scores}
     if len(with_scores) > _HISTOGRAMS:
         by_folder = {"all folders": tuple(row.score or 0.0 for row in scored)}
@@ -117,7 +115,7 @@ def render(content: Content, folder: Path) -> str:
         content=content,
         version=__version__,
         generator=_GENERATOR,
-        script=Markup(script),
+        script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         link=quote(os.path.relpath(content.source, folder).replace(os.sep, "/"), errors="surrogateescape"),
         date=datetime.fromtimestamp(content.source.stat().st_mtime).astimezone(),
@@ -127,10 +125,10 @@ def render(content: Content, folder: Path) -> str:
         coloured=1 < len(summaries) <= _SERIES,
         scored=scored,
         failed=failed,
-        metrics={name: _title(name) for name in metrics},
+        metrics=metrics,
         comparison=compare(with_scores, scored, traces=_TRACES) if len(with_scores) > 1 else None,
         histograms=histograms(by_folder) if by_folder else [],
-        scatters=[scatter(name, rows[:: -(-len(rows) // _DOTS)]) for name, rows in plots.items()],
+        scatters=[scatter(name, rows, dots=_DOTS) for name, rows in plots.items()],
         signatures=list(dict.fromkeys(row.signature for row in content.rows if row.signature)),
         rows_shown=_ROWS,
         failures_shown=_FAILURES,
@@ -147,20 +145,36 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
+    environment.filters["score"] = _score
     environment.filters["count"] = lambda value: f"{value:,}"
     return environment
 
 
-def _number(value: float | None, digits: int = 4) -> str:
-    if value is None:
-        return "–"
-    if not isfinite(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{value:#.{digits}g}".rstrip(".") if abs(value) >= 1 else f"{value:.{digits}f}"
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
-def _title(metric: str) -> str:
+@dataclass(frozen=True)
+class _Metric:
+    """A further column: what it is called, and with how many digits its values are shown."""
+
+    title: str
+    digits: int
+
+    def text(self, value: float | None) -> str:
+        if value is None or not isfinite(value):
+            return "-" if value is None else "∞" if value > 0 else "-∞"
+        return f"{value:.{self.digits}f}"
+
+
+def _metrics(rows: Sequence[Row]) -> dict[str, _Metric]:
     from torchmetrics_sess.comparison import METRICS
 
-    return METRICS[metric].title if metric in METRICS else metric
+    largest: dict[str, float] = {}
+    for row in rows:
+        for name, value in row.metrics.items():
+            largest[name] = max(largest.get(name, 0.0), abs(value) if isfinite(value) else 0.0)
+    return {
+        name: _Metric(METRICS[name].title if name in METRICS else name, 4 if value < 10 else 2)
+        for name, value in largest.items()
+    }

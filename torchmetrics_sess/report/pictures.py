@@ -48,9 +48,7 @@ def choose_extremes(rows: Sequence[Row], count: int) -> tuple[list[Row], list[Ro
     return lowest, _first_of_each_name([row for row in reversed(ascending) if id(row) not in taken], count)
 
 
-def picture_explanation(
-    row: Row, preset: str, overrides: Mapping[str, Any], device: torch.device
-) -> list[Picture]:
+def picture_explanation(row: Row, preset: str, overrides: Mapping[str, Any], device: torch.device) -> list[Picture]:
     """Return one picture of why the pair has its score.
 
     Raises:
@@ -61,11 +59,12 @@ def picture_explanation(
 
     images = read_image(row.recon), read_image(row.origin)
     explanation = explain(*images, preset, overrides=dict(overrides), device=device)
-    figure = explanation.plot()[0]
+    most = ", ".join(f"{_in_words(entry)} {entry['contribution']:.3f}" for entry in explanation.to_rows()[:3])
+    alt = f"Why {row.name} scores {explanation.score:.3f}: both images with their objects. Most is lost by {most}."
     with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=120)
+        explanation.plot()[0].savefig(file, format="png", dpi=120)
         with Image.open(file) as image:
-            return [_picture(image.convert("RGB"), f"Why {row.name} scores {row.score:.3f}: both images with their objects")]
+            return [_picture(image.convert("RGB"), alt)]
 
 
 def picture_pair(row: Row) -> list[Picture]:
@@ -89,6 +88,14 @@ def _first_of_each_name(rows: Sequence[Row], count: int) -> list[Row]:
             break
         first.setdefault(row.name, row)
     return list(first.values())
+
+
+def _in_words(entry: Mapping[str, Any]) -> str:
+    if entry["kind"] == "whole image":
+        return "the whole image"
+    if entry["target"] is None:
+        return f"object {entry['preds']} of the reconstruction"
+    return f"object {entry['target']}"
 
 
 def _read(path: str) -> Image.Image:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
-from statistics import mean, stdev
+from math import fsum
+from pathlib import Path
 
 from torchmetrics_sess.report.results import Row
 
@@ -20,7 +20,7 @@ class Summary:
         label: a short name for it.
         scores: the scores, in the order of the results.
         mean: their mean.
-        interval: where the mean of all such pairs lies with a confidence of 95 %, by Student's t; ``None`` for one pair.
+        interval: the 95 % confidence interval of the mean, as `sess score` shows it; ``None`` for a single pair.
         lowest: the lowest score.
         failures: how many pairs have no score.
         metrics: the means of the other metrics, by column.
@@ -42,8 +42,8 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
     Example:
         >>> rows = [Row("out", f"{i}.png", "", "", score, "ok", "") for i, score in enumerate((0.8, 0.9, 1.0))]
         >>> [summary] = summarise(rows)
-        >>> print(f"{summary.mean:.3f} in {summary.interval[0]:.3f} to {summary.interval[1]:.3f}")
-        0.900 in 0.652 to 1.148
+        >>> len(summary.scores), round(summary.mean, 3), summary.lowest
+        (3, 0.9, 0.8)
     """
     by_folder: dict[str, list[Row]] = {}
     for row in rows:
@@ -60,11 +60,11 @@ def folder_labels(folders: Sequence[str]) -> dict[str, str]:
         {'out/jpeg/10': 'jpeg/10', 'out/jpeg/20': 'jpeg/20', 'out/webp/10': 'webp/10'}
     """
     try:
-        shared = os.path.commonpath([os.path.dirname(os.path.normpath(folder)) for folder in folders])
+        shared = os.path.commonpath([Path(folder).parent for folder in folders])
     except ValueError:
         # There is none, or some paths are absolute and others not.
         shared = ""
-    return {folder: os.path.relpath(folder, shared) if shared else folder for folder in folders}
+    return {folder: os.path.relpath(folder, shared) if folder and shared else folder for folder in folders}
 
 
 def _summarise(folder: str, label: str, rows: Sequence[Row]) -> Summary:
@@ -75,19 +75,21 @@ def _summarise(folder: str, label: str, rows: Sequence[Row]) -> Summary:
         folder,
         label,
         scores,
-        mean(scores) if scores else None,
+        _mean(scores) if scores else None,
         _interval(scores),
         min(scores, default=None),
         len(rows) - len(scored),
-        {column: mean(row.metrics[column] for row in scored if column in row.metrics) for column in columns},
+        {column: _mean([row.metrics[column] for row in scored if column in row.metrics]) for column in columns},
     )
 
 
-def _interval(scores: Sequence[float]) -> tuple[float, float] | None:
-    from scipy.special import stdtrit
+def _mean(values: Sequence[float]) -> float:
+    return fsum(values) / len(values)
 
-    if len(scores) < 2:
-        return None
-    centre = mean(scores)
-    half = float(stdtrit(len(scores) - 1, 0.975)) * stdev(scores) / sqrt(len(scores))
-    return centre - half, centre + half
+
+def _interval(scores: Sequence[float]) -> tuple[float, float] | None:
+    import torch
+
+    from torchmetrics_sess.bootstrap import confidence_interval
+
+    return confidence_interval(torch.tensor(scores, dtype=torch.float64)) if len(scores) > 1 else None

@@ -32,7 +32,7 @@ if (table) {
   const rows = [...body.rows];
   const headings = [...table.tHead.rows[0].cells];
 
-  const number = (text) => (text.endsWith("∞") ? Infinity * (text === "∞" ? 1 : -1) : parseFloat(text));
+  const number = (text) => parseFloat(text.replace("∞", "Infinity"));
   const compareNumbers = (a, b) => (a === b ? 0 : a - b);
   const names = new Intl.Collator(undefined, { numeric: true });
 
