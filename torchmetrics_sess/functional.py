@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.matching import MatchingConfig
-from torchmetrics_sess.pool import Networks, pooled_networks
+from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.presets import Preset
 from torchmetrics_sess.scoring import Images, Reduction, Scorer, check_reduction
 
@@ -121,16 +120,10 @@ def semantic_similarity_score(
     scores = torch.tensor(scorer(preds, target, device), dtype=torch.float64, device="cpu")
     place = torch.device(device or (preds.device if isinstance(preds, Tensor) else preds[0].device))
     if scorer.preset is not None:
-        _kept(scorer.preset, place)
+        keep_networks(scorer.preset, place)
 
     reduced = scores.mean() if reduction == "mean" else scores.sum() if reduction == "sum" else scores
     value = reduced.float().to(place)
     if return_std:
         return value, scores.std(correction=0).float().to(place)
     return value
-
-
-@lru_cache(maxsize=2)
-def _kept(preset: Preset, device: torch.device) -> Networks:
-    """Hold on to the networks used last, which nobody else may hold."""
-    return pooled_networks(preset, device)
