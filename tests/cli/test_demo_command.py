@@ -13,6 +13,7 @@ from PIL import ImageChops
 from torchmetrics_sess.cli.distortions import distortions
 from torchmetrics_sess.image_files import read_image
 from torchmetrics_sess.photographs import NAMES, open_photograph
+from torchmetrics_sess.report import read_results
 
 Sess = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("stub_networks")
@@ -40,14 +41,34 @@ def test_the_images_can_be_kept_and_scored(sess: Sess, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert len(list((tmp_path / "pairs").glob("*/*.png"))) == 9 * 4
     assert f"sess score {tmp_path / 'pairs' / 'untouched'}" in result.stdout
-    result = sess("score", tmp_path / "pairs" / "untouched", tmp_path / "pairs" / "jpeg-10")
+    folders = tmp_path / "pairs" / "untouched", tmp_path / "pairs" / "jpeg-10"
+    assert sess("score", *folders, "--out", tmp_path / "results.csv").exit_code == 0
+    assert [row.status for row in read_results(tmp_path / "results.csv").rows] == ["ok"] * 4
+
+
+def test_a_report_comes_with_its_images_and_results(
+    sess: Sess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Explanations have tests of their own, and take seconds.
+    monkeypatch.setattr("torchmetrics_sess.report.pictures.find_spec", lambda name: None)
+    folder = tmp_path / "report"
+    result = sess("demo", "--report", folder)
     assert result.exit_code == 0
-    assert re.search(r"jpeg-10 +4 ", result.stdout)
+    assert result.stdout.splitlines()[-1] == f"Now open: {folder / 'index.html'}"
+    rows = read_results(folder / "results.csv").rows
+    assert len(rows) == 8 * 4
+    assert all(Path(path).is_file() for row in rows for path in (row.origin, row.recon))
+    [row] = [row for row in rows if row.recon == str(folder / "images" / "jpeg-10" / "cat.png")]
+    assert f"{row.score:.3f}" in next(line for line in result.stdout.splitlines() if "JPEG 10" in line)
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 2 * 6
+    assert "subject-erased" in page
 
 
-def test_a_folder_in_use_is_left_alone(sess: Sess, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--save", "--report"])
+def test_a_folder_in_use_is_left_alone(option: str, sess: Sess, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
-    result = sess("demo", "--save", tmp_path)
+    result = sess("demo", option, tmp_path)
     assert result.exit_code == 2
     assert "exists already" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
