@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
+from torchmetrics_sess.extractor import to_cpu
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import check_pair, prepare_images
 from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
@@ -265,7 +266,7 @@ class _SceneGraphs:
 
     def __call__(self, images: list[Image]) -> list[SceneGraph]:
         # By content: an image may be written to between two calls, and a target is often met more than once.
-        keys = [_digest(image) for image in images]
+        keys = [_digest(image) for image in to_cpu(images)]
         new = {key: image for key, image in zip(keys, images, strict=True) if key not in self._known}
         extracted = self.networks.extractor.extract(list(new.values())) if new else []
         asked = {key: self._known[key] for key in keys if key in self._known}
@@ -280,7 +281,7 @@ class _SceneGraphs:
 
 
 def _digest(image: Image) -> bytes:
-    return hashlib.sha256(repr(image.shape).encode() + image.cpu().numpy().tobytes()).digest()
+    return hashlib.sha256(repr(image.shape).encode() + image.numpy().tobytes()).digest()
 
 
 class _Stores:

@@ -81,6 +81,21 @@ def test_means_and_rank_correlations_are_printed(sess: Sess, codecs: tuple[Path,
     assert lines[-1] == [stub_preset().signature()]
 
 
+def test_a_narrow_terminal_loses_no_value(
+    sess: Sess, codecs: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ("compare", "origin", "good", "bad", "--metrics", "psnr,ssim")
+    monkeypatch.setenv("COLUMNS", "80")
+    wide = words(sess(*command).stdout)[:4]
+    monkeypatch.setenv("COLUMNS", "36")
+    narrow = words(sess(*command).stdout)[:6]
+    assert wide[0] == ["mean", "pairs", "SeSS", "PSNR", "SSIM"]
+    assert narrow[0] == ["mean", "good", "bad"]
+    # Without the line below the header, one is the other turned.
+    assert [list(column) for column in zip(wide[0], *wide[2:], strict=True)] == [narrow[0], *narrow[2:]]
+
+
 def test_a_file_holds_every_value(sess: Sess, codecs: tuple[Path, Path, Path], tmp_path: Path) -> None:
     origin, good, bad = codecs
     path = tmp_path / "compared.csv"

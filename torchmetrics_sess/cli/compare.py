@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _USUAL = ("psnr", "ssim", "ms_ssim", "lpips", "dists", "clip", "vitscore")
 # Two pairs rank alike or the other way round, whatever the metrics are.
 _FEWEST_PAIRS = 3
+# A folder's name is folded into no less than this.
+_NAME_WIDTH = 10
 
 
 def compare(
@@ -140,12 +142,12 @@ class _Values:
         if not self._folders:
             console.print("no pair could be scored", soft_wrap=True)
             return
-        header = ["mean", "pairs", *self.titles.values()]
-        lines = [
-            [folder, str(len(columns["sess"])), *(_text(_mean(column)) for column in columns.values())]
-            for folder, columns in self._folders.items()
-        ]
-        console.print(_table(header, lines))
+        lines = [["mean", "pairs", *self.titles.values()]]
+        for folder, columns in self._folders.items():
+            lines.append([folder, str(len(columns["sess"])), *(_text(_mean(column)) for column in columns.values())])
+        turned = [list(column) for column in zip(*lines, strict=True)]
+        width = _NAME_WIDTH + sum(max(map(len, column)) + 2 for column in turned[1:])
+        console.print(_table(lines if width <= console.width else turned))
         everything = {name: [v for columns in self._folders.values() for v in columns[name]] for name in self.titles}
         if self._turned:
             console.print(f"lower is better: {self._listed(self._turned)}", soft_wrap=True)
@@ -158,12 +160,13 @@ class _Values:
 
     def _show_correlations(self, everything: Mapping[str, Sequence[float]]) -> None:
         names = list(self.titles)
-        lines = [
-            [self.titles[name], *(_text(self._correlation(everything, name, other)) for other in names[:index])]
-            for index, name in enumerate(names)
-        ]
+        lines = [["rank correlation", *(self.titles[name] for name in names[:-1])]]
+        for index, name in enumerate(names[1:], 1):
+            lines.append(
+                [self.titles[name], *(_text(self._correlation(everything, name, other)) for other in names[:index])]
+            )
         console = results()
-        console.print(_table(["rank correlation", *(self.titles[name] for name in names[:-1])], lines[1:]))
+        console.print(_table(lines))
         turned = f"; the sign of {self._listed(self._turned)} is turned" if self._turned else ""
         console.print(f"Spearman's, over all pairs: 1 is the same order{turned}", soft_wrap=True)
 
@@ -242,15 +245,17 @@ def _text(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+def _table(lines: Sequence[Sequence[str]]) -> Any:
+    """Lay lines out, the first of them as a header; eight metrics fit into 80 columns."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     # Folder names are text, whatever markup they look like.
-    table = Table(box=box.SIMPLE_HEAD)
-    for index, title in enumerate(header):
-        table.add_column(Text(title), justify="right" if index else "left", overflow="fold", no_wrap=index > 0)
-    for row in rows:
-        table.add_row(*(Text(entry) for entry in row))
+    table.add_column(Text(lines[0][0]), min_width=_NAME_WIDTH - 1, overflow="fold")
+    for title in lines[0][1:]:
+        table.add_column(Text(title), justify="right", overflow="fold")
+    for line in lines[1:]:
+        table.add_row(*(Text(entry) for entry in line))
     return table
