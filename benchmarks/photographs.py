@@ -81,8 +81,6 @@ def load_scenes(folder: Path | None = None) -> dict[str, Scene]:
     """
     if folder is None:
         return {name: Scene(image, _objects(name)) for name, image in load_photographs().items()}
-    from torchvision.transforms.functional import to_pil_image
-
     from torchmetrics_sess.image_files import find_images, read_image
 
     known = json.loads((folder / BOXES).read_text()) if (folder / BOXES).exists() else None
@@ -90,7 +88,7 @@ def load_scenes(folder: Path | None = None) -> dict[str, Scene]:
     for path in find_images(folder):
         name = Path(path).with_suffix("").as_posix()
         boxes = (CENTRE,) if known is None else tuple(Box(*box) for box in known.get(name, ()))
-        scenes[name] = Scene(shrink(to_pil_image(read_image(folder / path))), boxes)
+        scenes[name] = Scene(shrink(Image.fromarray(read_image(folder / path).permute(1, 2, 0).numpy())), boxes)
     return scenes
 
 

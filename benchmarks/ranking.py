@@ -10,12 +10,14 @@ import numpy as np
 def separation(higher: Sequence[float], lower: Sequence[float]) -> float:
     """Return the area under the ROC curve: how often one of ``higher`` exceeds one of ``lower``, ties counting half.
 
+    NaN if there is nothing to compare.
+
     Example:
         >>> separation([0.9, 0.8], [0.1, 0.8])
         0.875
     """
     difference = np.subtract.outer(np.asarray(higher, dtype=float), np.asarray(lower, dtype=float))
-    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+    return float(np.mean((difference > 0) + 0.5 * (difference == 0))) if difference.size else float("nan")
 
 
 def ordering_rate(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:

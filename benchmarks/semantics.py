@@ -163,17 +163,14 @@ class Measure:
         images = [scene.image for scene in scenes.values()]
         graphs = self._graphs(images)
         pairs = list(itertools.combinations(range(len(images)), 2))
-        chosen = np.random.default_rng(0).permutation(len(pairs))[:most]
-        first, second = zip(*(pairs[index] for index in chosen), strict=True)
+        chosen = [pairs[index] for index in np.random.default_rng(0).permutation(len(pairs))[:most]]
         # Pixels can only be compared at one size.
-        resized = [
-            images[i].resize(images[j].size, Image.Resampling.BICUBIC) for i, j in zip(first, second, strict=True)
-        ]
+        resized = [images[i].resize(images[j].size, Image.Resampling.BICUBIC) for i, j in chosen]
         return self._scores(
-            [graphs[i] for i in first],
-            [graphs[j] for j in second],
+            [graphs[i] for i, _ in chosen],
+            [graphs[j] for _, j in chosen],
             [image_tensor(image) for image in resized],
-            [image_tensor(images[j]) for j in second],
+            [image_tensor(images[j]) for _, j in chosen],
         )
 
     def _graphs(self, images: list[Image.Image]) -> list[SceneGraph]:
@@ -250,7 +247,8 @@ def summarise(scored: list[Scored], others: list[dict[str, float]]) -> list[dict
 
 def monotonicity(ladder: list[Scored], metric: str) -> float:
     """Return how well a measure ranks the degrees of a change of one photograph: 1 if it falls with every degree."""
-    return -rank_correlation([each.change.badness for each in ladder], values(ladder, metric))
+    badness = np.array([each.change.badness for each in ladder], dtype=float)
+    return -rank_correlation(badness, np.array(values(ladder, metric)))
 
 
 def by_photograph_both(first: list[Scored], second: list[Scored], metric: str) -> list[tuple[list[float], list[float]]]:
@@ -271,7 +269,8 @@ def margin(pairs: list[tuple[list[float], list[float]]]) -> float:
     if not pairs:
         return math.nan
     spread = math.sqrt(float(np.mean([np.var(kept) for kept, _ in pairs])))
-    return float(np.mean([np.mean(kept) - np.mean(lost) for kept, lost in pairs])) / spread
+    distance = float(np.mean([np.mean(kept) - np.mean(lost) for kept, lost in pairs]))
+    return distance / spread if spread > 0 else math.nan
 
 
 def grouped(scored: Sequence[Scored], key: Callable[[Scored], Any]) -> list[tuple[Any, list[Scored]]]:

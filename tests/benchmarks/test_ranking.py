@@ -32,3 +32,4 @@ def test_ordering_compares_within_a_photograph_only(pairs: list[tuple[list[float
 def test_nothing_to_order_is_no_number() -> None:
     assert math.isnan(ordering_rate([]))
     assert math.isnan(ordering_rate([([1.0], [])]))
+    assert math.isnan(separation([], [1.0]))
