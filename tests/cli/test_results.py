@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -162,6 +163,27 @@ def test_results_of_something_else_are_refused(name: str, tmp_path: Path) -> Non
 def test_finished_json_of_fewer_pairs_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "r.json", BATCHES[:2])
     assert_refused(tmp_path / "r.json", "holds fewer pairs than there are now; name another file")
+
+
+def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "r.csv")
+    content = (tmp_path / "r.csv").read_bytes()
+    (tmp_path / "r.csv").write_bytes(content.replace(b",1.0,", b",one,"))
+    assert_refused(tmp_path / "r.csv", "something else than numbers for z.png")
+
+
+def test_a_full_disk_costs_the_rest_alone(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))
+    try:
+        with pytest.raises(ResultsError, match=r"cannot write .*r\.csv: File too large; the same command will go on"):
+            write(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert 0 < write(path) < len(PAIRS)
+    write(tmp_path / "whole.csv")
+    assert path.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
 @pytest.mark.parametrize("content", ["origin,recon\na,b\n", '{"pairs": 3}', "[]", "text"])

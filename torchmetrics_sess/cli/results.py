@@ -69,12 +69,13 @@ class ResultsFile:
     """
 
     def __init__(self, path: Path, *, signature: str, columns: Sequence[str] = (), overwrite: bool = False) -> None:
-        if path.suffix not in (".csv", ".json"):
+        if path.suffix.lower() not in (".csv", ".json"):
             raise ResultsError(f"results are written as .csv or .json, got {path}")
         self.path = path
         self._signature = signature
+        self._columns = columns
         self._header = [*COLUMNS, *columns]
-        self._journal = path if path.suffix == ".csv" else path.with_name(f".{path.name}.part")
+        self._journal = path if path.suffix.lower() == ".csv" else path.with_name(f".{path.name}.part")
         self._file: BinaryIO
         self._synced = time.monotonic()
         if overwrite:
@@ -106,6 +107,8 @@ class ResultsFile:
             end = self._end
             for pair in batch:
                 record = next(records, None)
+                if record is None and isinstance(self._file, io.BytesIO):
+                    raise ResultsError(f"{self.path} is finished, and holds fewer pairs than there are now; {_REMEDY}")
                 if record is None:
                     return
                 fields, end = record
@@ -116,10 +119,12 @@ class ResultsFile:
             raise ResultsError(f"{self.path} holds more pairs than there are now; {_REMEDY}")
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Write the rows of a batch, after those that were kept."""
-        if isinstance(self._file, io.BytesIO):
-            raise ResultsError(f"{self.path} is finished, and holds fewer pairs than there are now; {_REMEDY}")
-        self._write(format_rows(rows, self._signature, self._header[len(COLUMNS) :]).encode("utf-8", _ERRORS))
+        """Write the rows of a batch, after those that were kept.
+
+        Raises:
+            ResultsError: if the disk does not take them.
+        """
+        self._write("".join(self._format(row) for row in rows))
 
     def finish(self, summary: Sequence[Mapping[str, Any]]) -> None:
         """Make the file complete: for JSON, write it, with a summary of every folder and the command that made it."""
@@ -148,7 +153,9 @@ class ResultsFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        # What the disk did not take has been told of already.
+        with suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> ResultsFile:
         return self
@@ -172,7 +179,8 @@ class ResultsFile:
 
     def _check_header(self) -> int:
         """Return where the rows begin, after writing the header if there is none."""
-        expected = _line(self._header).encode("utf-8", _ERRORS)
+        header = _line(self._header)
+        expected = header.encode("utf-8")
         found = self._file.readline(1 << 16)
         if found == expected:
             return len(expected)
@@ -181,18 +189,22 @@ class ResultsFile:
             raise ResultsError(f"{self.path} is no results file with the columns {columns}; {_REMEDY}")
         # No file so far, or one that got no further than this.
         self._end = 0
-        self._write(expected)
+        self._write(header)
         return self._end
 
-    def _write(self, content: bytes) -> None:
-        self._file.seek(self._end)
-        self._file.truncate()
-        self._file.write(content)
-        self._file.flush()
+    def _write(self, text: str) -> None:
+        content = text.encode("utf-8", _ERRORS)
+        try:
+            self._file.seek(self._end)
+            self._file.truncate()
+            self._file.write(content)
+            self._file.flush()
+            if time.monotonic() - self._synced > _SYNC_EVERY:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise ResultsError(f"cannot write {self.path}: {error.strerror}; the same command will go on") from error
         self._end += len(content)
-        if time.monotonic() - self._synced > _SYNC_EVERY:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
 
     def _records(self) -> Iterator[tuple[list[str], int]]:
         """Read whole records from here on, each with the place where it ends; one that was cut off ends them."""
@@ -213,6 +225,13 @@ class ResultsFile:
                 return
             yield fields, end
 
+    def _format(self, row: Row) -> str:
+        pair = row.pair
+        status = " ".join(row.status.split())
+        numbers = [row.values.get(column) for column in self._columns]
+        fixed = [pair.recon_folder, pair.name, pair.origin, pair.recon, _number(row.score), status, self._signature]
+        return _line([*fixed, *map(_number, numbers)])
+
     def _row(self, fields: list[str], pair: FilePair) -> Row:
         found = dict(zip(self._header, fields, strict=True))
         for column in ("recon_folder", "name", "origin", "recon"):
@@ -224,8 +243,11 @@ class ResultsFile:
                 )
         if found["signature"] != self._signature:
             raise ResultsError(f"{self.path} holds scores of another signature, {found['signature']}; {_REMEDY}")
-        values = {name: float(found[name]) for name in self._header[len(COLUMNS) :] if found[name]}
-        return Row(pair, float(found["score"]) if found["score"] else None, found["status"], values)
+        try:
+            values = {name: float(found[name]) for name in self._columns if found[name]}
+            return Row(pair, float(found["score"]) if found["score"] else None, found["status"], values)
+        except ValueError as error:
+            raise ResultsError(f"{self.path} holds something else than numbers for {pair.name}; {_REMEDY}") from error
 
     def _read_json(self) -> bytes:
         try:
@@ -238,30 +260,11 @@ class ResultsFile:
 
     def _as_json(self, fields: list[str]) -> dict[str, str | float | None]:
         found: dict[str, str | float | None] = dict(zip(self._header, fields, strict=True))
-        for name in ("score", *self._header[len(COLUMNS) :]):
+        for name in ("score", *self._columns):
             number = float(found[name] or "nan")
             # JSON knows no infinity.
             found[name] = number if math.isfinite(number) else None
         return found
-
-
-def format_rows(rows: Iterable[Row], signature: str, columns: Sequence[str] = ()) -> str:
-    """Return rows as lines of CSV, in the order of :data:`COLUMNS` and then ``columns``."""
-    return "".join(
-        _line(
-            [
-                row.pair.recon_folder,
-                row.pair.name,
-                row.pair.origin,
-                row.pair.recon,
-                _number(row.score),
-                " ".join(row.status.split()),
-                signature,
-                *(_number(row.values.get(column)) for column in columns),
-            ]
-        )
-        for row in rows
-    )
 
 
 _REMEDY = "name another file, or pass --overwrite to start anew"

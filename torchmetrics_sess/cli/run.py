@@ -14,8 +14,18 @@ from torchmetrics_sess.cli.output import note, refusing
 from torchmetrics_sess.cli.processes import Processes
 from torchmetrics_sess.cli.results import ResultsError, ResultsFile, Row
 from torchmetrics_sess.cli.stream import Measure, load_batches, score_batches, split
-from torchmetrics_sess.image_files import FilePair
+from torchmetrics_sess.image_files import FilePair, pair_files, read_pairs
 from torchmetrics_sess.scoring import Scorer
+
+
+def find_pairs(origin: Path, recons: Sequence[Path] | None) -> list[FilePair]:
+    """Pair images, or read a list of pairs where there are no ``recons``; end the command if that cannot be."""
+    with refusing(ValueError):
+        if recons:
+            return pair_files(origin, recons)
+        if origin.suffix.lower() != ".csv":
+            raise ValueError(f"name what is to be compared with {origin}, or a .csv list of pairs")
+        return read_pairs(origin)
 
 
 @contextmanager
@@ -76,7 +86,15 @@ def run(
         note(f"{sum(map(len, batches[:done]))} of {len(pairs)} pairs are there already; going on with the others")
     mine = load_batches(processes.share(batches[done:]), workers=workers or min(4, os.cpu_count() or 1))
     scored = score_batches(mine, scorer, device=processes.device, measures=measures)
+    noted = False
     for rows in processes.gather(scored, len(batches) - done):
         if results is not None:
             results.append(rows)
-        yield from rows
+        for row in rows:
+            if row.sizes_differ and not noted:
+                noted = True
+                note(
+                    f"the images of {row.pair.name} differ in size; such pairs are compared as they are, "
+                    "neither is resized"
+                )
+            yield row

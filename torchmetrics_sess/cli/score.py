@@ -20,7 +20,7 @@ from torchmetrics_sess.cli.options import (
     parse_batch_size,
     parse_settings,
 )
-from torchmetrics_sess.cli.output import note, refuse, refusing
+from torchmetrics_sess.cli.output import refusing
 
 
 def score(
@@ -65,32 +65,22 @@ def score(
     """
     from torchmetrics_sess.cli.processes import launch
     from torchmetrics_sess.cli.progress import track
-    from torchmetrics_sess.cli.run import open_results, run
+    from torchmetrics_sess.cli.run import find_pairs, open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
     from torchmetrics_sess.cli.summary import Summary
-    from torchmetrics_sess.image_files import pair_files, read_pairs
 
     with refusing(ValueError):
         overrides = parse_settings(settings)
         size = parse_batch_size(batch_size)
-        if not recons and origin.suffix.lower() != ".csv":
-            refuse(f"name what is to be compared with {origin}, or a .csv list of pairs")
-        pairs = pair_files(origin, recons) if recons else read_pairs(origin)
+    pairs = find_pairs(origin, recons)
     scorer = find_scorer(preset, overrides)
     processes = launch(open_device(device), devices, num_nodes)
 
     summary = Summary()
-    noted = False
     with open_results(out, scorer.signature(), processes, overwrite=overwrite) as results:
         rows = run(pairs, scorer, processes, results=results, batch_size=size, workers=workers)
         for row in track(rows, len(pairs), "scoring"):
             summary.add(row)
-            if row.sizes_differ and not noted:
-                note(
-                    f"the images of {row.pair.name} differ in size; such pairs are compared as they are, "
-                    "neither is resized"
-                )
-                noted = True
         if processes.rank > 0:
             raise typer.Exit
         found = summary.describe()
