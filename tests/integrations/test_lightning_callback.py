@@ -239,6 +239,15 @@ def test_several_dataloaders() -> None:
     assert set(*trainer(ours).validate(Codec(), loader(), verbose=False)) == {"val/sess"}
 
 
+def test_targets_are_seen_once() -> None:
+    ours = callback(cache_targets=True)
+    for _ in range(2):
+        trainer(ours).validate(TwiceValidated(), [loader(), loader(4, seed=8)], verbose=False)
+    for metric in ours.metrics:
+        info = metric.cache_info()
+        assert (info.hits, info.misses) == (9, 9)
+
+
 class Recorder(CSVLogger):
     """A logger that also keeps what it is told."""
 

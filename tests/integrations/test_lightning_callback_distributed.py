@@ -11,11 +11,12 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from PIL import Image
 from stub_extractor import stub_images, stub_preset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from torchmetrics_sess.explanation import explain
 from torchmetrics_sess.functional import semantic_similarity_score
@@ -28,10 +29,10 @@ pytestmark = [
 
 IMAGES = stub_images(7, seed=11)
 # Which images each of two processes sees, by dataloader, by epoch. In the first epoch, one sees none at all; in the
-# second, one none of the second dataloader.
-SHARES = [
-    [[[0, 1, 2], []], [[3], []]],
-    [[[0], [1, 2, 3]], [[], [4, 5, 6]]],
+# second, one none of the second dataloader. The third one is shared out by a sampler that repeats nothing.
+SHARES: list[list[list[list[int]]]] = [
+    [[[0, 1, 2], []], [[3], []], [[], []]],
+    [[[0], [1, 2, 3]], [[], [4, 5, 6]], [[0, 2, 4, 6], [1, 3, 5]]],
 ]
 
 
@@ -72,7 +73,14 @@ class Codec(LightningModule):
 
     def val_dataloader(self) -> list[DataLoader[Tensor]]:
         shares = SHARES[self.trainer.current_epoch]
-        return [DataLoader(Shares(by_process[self.global_rank]), batch_size=2) for by_process in shares]
+        loaders = [DataLoader(Shares(by_process[self.global_rank]), batch_size=2) for by_process in shares]
+        if self.trainer.current_epoch == 1:
+            images: Any = IMAGES
+            sampler: Sampler[Any] = UnrepeatedDistributedSampler(
+                images, num_replicas=self.trainer.world_size, rank=self.global_rank, shuffle=False
+            )
+            loaders[2] = DataLoader(images, batch_size=2, sampler=sampler)
+        return loaders
 
 
 @pytest.fixture(scope="module")
@@ -95,21 +103,24 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
     return EventAccumulator(logger.log_dir, size_guidance={"images": 0}).Reload()
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
-@pytest.mark.parametrize("dataloader", [0, 1])
+@pytest.mark.parametrize(("epoch", "dataloader"), [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)])
 def test_of_all_processes_together(epoch: int, dataloader: int, events: EventAccumulator) -> None:
     originals = IMAGES[[index for share in SHARES[epoch][dataloader] for index in share]]
     with torch.no_grad():
         reconstructions = Codec()(originals)
     scores = semantic_similarity_score(reconstructions, originals, stub_preset(), reduction="none").reshape(-1)
-    scalars = events.Scalars(f"val/sess/dataloader_idx_{dataloader}")
-    assert len(scalars) == 2
-    assert scalars[epoch].value == pytest.approx(scores.mean().item(), abs=1e-7)
+    [logged] = [event for event in events.Scalars(f"val/sess/dataloader_idx_{dataloader}") if event.step == epoch]
+    assert logged.value == pytest.approx(scores.mean().item(), abs=1e-7)
 
-    drawn = events.Images(f"val/sess_worst/dataloader_idx_{dataloader}")
-    assert [image.step for image in drawn] == [1, 2]
+    [drawn] = [
+        image for image in events.Images(f"val/sess_worst/dataloader_idx_{dataloader}") if image.step == epoch + 1
+    ]
     worst = scores.argmin()
     plot = io.BytesIO()
     explain(reconstructions[worst], originals[worst], stub_preset()).plot()[0].savefig(plot, dpi="figure")
-    shown, right = (Image.open(file).convert("RGB") for file in (io.BytesIO(drawn[epoch].encoded_image_string), plot))
+    shown, right = (Image.open(file).convert("RGB") for file in (io.BytesIO(drawn.encoded_image_string), plot))
     assert np.array_equal(np.asarray(shown), np.asarray(right))
+
+
+def test_a_dataloader_without_images_has_no_score(events: EventAccumulator) -> None:
+    assert [event.step for event in events.Scalars("val/sess/dataloader_idx_2")] == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib.util
 import math
@@ -109,7 +110,7 @@ class SeSSCallback(Callback):
         self.stages = tuple(stages)
         self.name = name
         self.log_worst = log_worst
-        self._metric_kwargs = metric_kwargs
+        self._settings = {key: value for key, value in metric_kwargs.items() if key in _SCORING}
         self.metrics = [SemanticSimilarityScore(reduction="none", **metric_kwargs)]
         self._seen: list[_Seen] = []
 
@@ -176,10 +177,10 @@ class SeSSCallback(Callback):
     def _reach(self, dataloaders: int, device: torch.device) -> None:
         """Be ready for so many dataloaders."""
         self._seen += [_Seen() for _ in range(dataloaders - len(self._seen))]
-        self.metrics += [
-            SemanticSimilarityScore(reduction="none", **self._metric_kwargs)
-            for _ in range(dataloaders - len(self.metrics))
-        ]
+        while len(self.metrics) < dataloaders:
+            # A copy shares the cache of targets, so that its size bounds them all.
+            self.metrics.append(copy.deepcopy(self.metrics[0]))
+            self.metrics[-1].reset()
         for metric in self.metrics:
             metric.to(device)
 
@@ -262,9 +263,8 @@ class SeSSCallback(Callback):
         if sinks:
             from torchmetrics_sess.explanation import explain
 
-            settings = {key: value for key, value in self._metric_kwargs.items() if key in _SCORING}
             preds, target = (image.expand(3, *image.shape[-2:]) for image in worst)
-            explanation = explain(preds, target, device=pl_module.device, **settings)
+            explanation = explain(preds, target, device=pl_module.device, **self._settings)
             figure = explanation.plot()[0]
             for sink in sinks:
                 sink(name, figure, trainer.global_step)
