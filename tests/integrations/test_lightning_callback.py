@@ -350,6 +350,15 @@ def test_the_worst_pair_is_drawn(inference_mode: bool, tmp_path: Path, explained
     assert [event.step for event in events.Scalars("val/sess")] == [0, 1]
 
 
+def test_what_is_drawn_outlives_the_batch(tmp_path: Path, explained: list[Any]) -> None:
+    class Overwriting(Codec):
+        def on_validation_batch_end(self, outputs: Any, *_: Any) -> None:
+            outputs["recon"].zero_()
+
+    trainer(callback(), logger=TensorBoardLogger(tmp_path)).validate(Overwriting(), loader(), verbose=False)
+    assert explained[0][0].min() > 0
+
+
 def test_settings_of_the_metric_reach_the_explanation(tmp_path: Path, explained: list[Any]) -> None:
     ours = callback(data_range=(-1, 1), batch_size=1)
     trainer(ours, logger=TensorBoardLogger(tmp_path)).validate(Codec(), loader(), verbose=False)

@@ -204,7 +204,11 @@ class SeSSCallback(Callback):
         if self.log_worst and min(scores) < seen.lowest:
             seen.lowest = min(scores)
             index = scores.index(seen.lowest)
-            seen.worst = preds[index].detach().cpu(), target[index].detach().cpu()
+            # Copies, as the batch may be written over, and a view would keep all of it in memory.
+            seen.worst = (
+                preds[index].detach().to("cpu", copy=True),
+                target[index].detach().to("cpu", copy=True),
+            )
 
     def _find(self, argument: Literal["preds", "target"], outputs: Any, batch: Any) -> Images:
         place: Place = getattr(self, argument)
