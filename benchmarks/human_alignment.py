@@ -144,16 +144,16 @@ def batches(pairs: Iterable[tuple[Path, Path]], size: int) -> Iterator[list[tupl
 
 
 def show(found: Mapping[str, Agreement], judgements: int, references: int, left_out: int, dataset: str) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     first = next(iter(found.values()))
     order = sorted(first.value, key=lambda name: -np.nan_to_num(first.value[name], nan=-1))
     console.print(f"{dataset}: {judgements} judgements of {references} reference images")
     if left_out:
         console.print(f"left out, because a metric has no value for them: {left_out}")
-    table = Table("metric", *(f"{name} (95 %)" for name in found), box=box.SIMPLE_HEAD)
+    table = Table("metric", *(f"{name} (95 %)" for name in found), box=box.SIMPLE_HEAD, pad_edge=False)
     for metric in order:
         cells = [
-            f"{each.value[metric]:.3f} ({each.interval[metric][0]:.3f} to {each.interval[metric][1]:.3f})"
+            f"{each.value[metric]:.3f} [{each.interval[metric][0]:.3f}, {each.interval[metric][1]:.3f}]"
             for each in found.values()
         ]
         table.add_row(metric, *cells)

@@ -220,8 +220,7 @@ class ViTScore(NamedTuple):
 def vit_score(preds: Float[Tensor, "b m d"], target: Float[Tensor, "b n d"]) -> ViTScore:
     """Match the tokens of images as BERTScore matches words: each takes the most similar one of the other image.
 
-    Zhu et al., *How to Evaluate Semantic Communications for Images with ViTScore Metric?* (arXiv 2309.04891). There,
-    the tokens come from a vision transformer pre-trained on ImageNet.
+    Zhu et al., *How to Evaluate Semantic Communications for Images with ViTScore Metric?* (arXiv 2309.04891).
 
     Args:
         preds: embedding of every patch of the predictions.

@@ -213,7 +213,7 @@ def test_choices_end_in_a_share_of_people(nights: Path, capsys: pytest.CaptureFi
     assert main(["nights", str(nights), "--metrics", "psnr", "--resamples", "20", "--batch-size", "3"]) == 0
     out = capsys.readouterr().out
     assert "4 judgements of 4 reference images" in out
-    assert "1.000 (1.000 to 1.000)" in out
+    assert "1.000 [1.000, 1.000]" in out
     assert "p-values" not in out
 
 
