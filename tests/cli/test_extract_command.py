@@ -137,10 +137,14 @@ def test_a_graph_is_replaced_when_the_new_one_is_complete(
 def test_a_new_graph_takes_the_place_of_the_old(sess: Sess, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     sess("extract", folder / "5.png", "-o", out)
-    before = (out / "5.safetensors").read_bytes()
+    reader = tmp_path / "reader"
+    reader.hardlink_to(out / "5.safetensors")
+    before = reader.read_bytes()
     shutil.copy(folder / "0.png", folder / "5.png")
     sess("extract", folder / "5.png", "-o", out)
     assert (out / "5.safetensors").read_bytes() != before
+    # Who has opened the old file goes on reading that.
+    assert reader.read_bytes() == before
 
 
 @pytest.mark.parametrize(

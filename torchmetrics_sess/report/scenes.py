@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,8 @@ class Scene:
     @property
     def aspect(self) -> float:
         """Width by height."""
-        return self.pixels.shape[1] / self.pixels.shape[0]
+        height, width = self.pixels.shape[:2]
+        return float(width / height)
 
     def pointing_out(self, labels: Mapping[int, str], colours: Mapping[int, str], inches: float) -> Scene:
         """Return the scene with some objects pointed out, their labels side by side where they would overlap.
@@ -205,7 +207,8 @@ def _draw_outline(axes: Axes, outline: Path, colour: str | None, importance: flo
 def _write(axes: Axes, place: NDArray[np.float64], text: str, *, size: float, style: str = "normal") -> None:
     halo = [withStroke(linewidth=1.6, foreground="black")]
     axes.text(
-        *place,
+        float(place[0]),
+        float(place[1]),
         text,
         fontsize=size,
         style=style,
@@ -224,7 +227,8 @@ def _draw_label(axes: Axes, place: NDArray[np.float64], text: str, colour: str) 
         raise ValueError("`axes` must belong to a figure")
     # On the figure, not on the axes: the lines between axes lie there, and labels go on top of them.
     figure.text(
-        *place,
+        float(place[0]),
+        float(place[1]),
         text,
         transform=axes.transData,
         fontsize=_LABEL_SIZE,
@@ -271,5 +275,6 @@ def _draw_arrow(axes: Axes, scene: Scene, subject: int, predicate: str, obj: int
 
 def _reach(label: str, direction: NDArray[np.float64]) -> float:
     """Return how far a label extends from its centre in a direction, in points."""
-    across, along = np.abs(direction) / max(float(np.hypot(*direction)), 1e-9)
-    return 1.5 + min(_half_width(label) / max(across, 1e-9), _LABEL_HEIGHT / 2 / max(along, 1e-9))
+    length = max(math.hypot(*direction), 1e-9)
+    across, down = (max(abs(float(part)) / length, 1e-9) for part in direction)
+    return 1.5 + min(_half_width(label) / across, _LABEL_HEIGHT / 2 / down)
