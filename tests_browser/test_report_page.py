@@ -35,7 +35,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             worst + (1 - worst) * index / len(names),
             "ok",
             "SeSS|preset:lite|" + "setting0.1," * 30,
-            {"psnr": float("inf") if index == 5 else 30 - index, "ssim": 0.9},
+            {"psnr": float("inf") if index == 5 else 30.0 - index, "ssim": 0.9},
         )
         for recon_folder, worst in (("out/jpeg", 0.3), ("out/webp", 0.4))
         for index, name in enumerate(names)

@@ -63,10 +63,19 @@ def test_without_images_there_are_scores(sess: Sess, scores: Path, tmp_path: Pat
         path.unlink()
     result = sess("report", scores, "-o", tmp_path / "report")
     assert result.exit_code == 0
-    assert "PSNR or SSIM is missing for 7 pairs" in result.stderr
+    assert "PSNR and SSIM are missing for 7 pairs, whose images were not found" in result.stderr
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert page.count("cannot be read: no such file or directory") == 6
     assert "rank correlation" not in page
+
+
+def test_pairs_of_different_sizes_have_no_psnr(sess: Sess, scores: Path, tmp_path: Path) -> None:
+    with Image.open(tmp_path / "recon" / "3.png") as image:
+        image.resize((30, 20)).save(tmp_path / "recon" / "3.png")
+    result = sess("report", scores, "-o", tmp_path / "report", "--pictures", 0)
+    assert result.exit_code == 0
+    assert "missing for 1 pairs, whose images differ in size" in result.stderr
+    assert "6 pairs" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_no_pictures_need_no_networks(

@@ -78,7 +78,7 @@ def make_report(
     notes = []
     if found.unfinished:
         notes.append("The results end in the middle of a line: the run was cut off. What it had finished is shown.")
-    if len({row.signature for row in found.rows if row.signature}) > 1:
+    if len({row.signature for row in found.rows if row.score is not None}) > 1:
         notes.append("The scores have different signatures: they must not be compared with each other.")
 
     rows = _measured(found.rows, chosen, notes)
@@ -113,13 +113,19 @@ def _measured(rows: Sequence[Row], device: torch.device, notes: list[str]) -> li
     found = measure([rows[index] for index in chosen], device)
     for index, row in zip(chosen, track(found, len(chosen), "PSNR and SSIM"), strict=True):
         measured[index] = row
-    left_out = sum(not is_measured(measured[index]) for index in chosen)
     if len(chosen) < len(lacking):
         notes.append(f"PSNR and SSIM were computed for {len(chosen)} pairs of {len(lacking)}, chosen at random.")
-    if left_out:
+    left_out = [measured[index] for index in chosen if not is_measured(measured[index])]
+    lost = sum(not (Path(row.origin).is_file() and Path(row.recon).is_file()) for row in left_out)
+    if lost:
         notes.append(
-            f"PSNR or SSIM is missing for {left_out} pairs, whose images differ in size, are tiny, or were not found; "
-            "relative paths start from the folder in which the report is made."
+            f"PSNR and SSIM are missing for {lost} pairs, whose images were not found; relative paths start from the "
+            "folder in which the report is made."
+        )
+    if len(left_out) > lost:
+        notes.append(
+            f"PSNR or SSIM is missing for {len(left_out) - lost} pairs, whose images differ in size, are tiny, or "
+            "cannot be read."
         )
     return measured
 
