@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from torchmetrics_sess.cache import CacheInfo
 from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.matching import MatchingConfig
 from torchmetrics_sess.presets import Preset
@@ -52,6 +53,12 @@ class SemanticSimilarityScore(Metric):
         last ``compute`` returns that value again without asking the others, who would wait for it in vain; where that
         can happen, call ``reset`` in between, as Lightning does, or pass ``compute_with_cache=False``.
 
+    Note:
+        On the CPU, ``cache_targets`` changes no bit of a score of ``lite``, and nor do ``batch_size`` or the batches
+        that images come in. On CUDA, libraries choose among kernels by the number of images, which may round
+        differently: there, the same holds up to rounding, as it does for the other presets. Copies of a metric share
+        its cache; a pickle of it, and hence every process of a distributed run, starts with an empty memory.
+
     Args:
         preset: name of a preset, path of a YAML file, or a :class:`torchmetrics_sess.presets.Preset`.
         overrides: settings of the preset to change, by dotted name, such as ``{"matching.iterations": 3}``.
@@ -63,10 +70,17 @@ class SemanticSimilarityScore(Metric):
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
         batch_size: how many pairs go through the networks at once, which bounds memory and changes no score; by
             default, all of an update.
+        cache_targets: whether to keep the scene graphs of targets, which are the same in every validation epoch, so
+            that later epochs extract those of ``preds`` alone: ``False``; ``True`` for memory; or a folder, which
+            survives the run and may be shared by the processes of this one and others.
+        cache_size_mib: how much memory to use at most, in MiB; beyond it, the least recently used graphs go. In
+            ``lite`` a graph takes 48 kB whatever the size of its image, so that 512 MiB hold 11000. A folder is not
+            bounded: it grows by as much for every different target.
         kwargs: additional arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: for a setting that is unknown or out of range, or arguments that exclude each other.
+        ValueError: for a setting that is unknown or out of range, arguments that exclude each other, or a folder for
+            targets that cannot be written to.
         TypeError: for a setting of a wrong type.
 
     Example:
@@ -103,6 +117,8 @@ class SemanticSimilarityScore(Metric):
         reduction: Reduction = "mean",
         data_range: Sequence[float | int] = (0.0, 1.0),
         batch_size: int | None = None,
+        cache_targets: bool | str | Path = False,
+        cache_size_mib: float | int = 512,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -116,6 +132,8 @@ class SemanticSimilarityScore(Metric):
             matching=matching,
             data_range=data_range,
             batch_size=batch_size,
+            cache_targets=cache_targets,
+            cache_size_mib=cache_size_mib,
         )
         self._value_dtype = torch.float32
         if reduction in ("mean", "sum"):
@@ -233,6 +251,24 @@ class SemanticSimilarityScore(Metric):
         tail = (1 - level) / 2
         low, high = means.quantile(torch.tensor([tail, 1 - tail], dtype=means.dtype)).tolist()
         return low, high
+
+    def cache_info(self) -> CacheInfo:
+        """Return hits, misses, size and bytes of the cache of target graphs, as this process has seen it.
+
+        All are 0 with ``cache_targets=False``. :meth:`reset` leaves them as they are.
+
+        Example:
+            >>> import torch
+            >>> from torchmetrics_sess import SemanticSimilarityScore
+            >>> sess = SemanticSimilarityScore(cache_targets=True)
+            >>> images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+            >>> for epoch in range(3):
+            ...     sess.update(images.flip(0), images)
+            ...     sess.reset()
+            >>> sess.cache_info()
+            CacheInfo(hits=4, misses=2, size=2, bytes=95472)
+        """
+        return self._scorer.cache_info()
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
         """Plot one or several values of the metric.

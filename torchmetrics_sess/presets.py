@@ -168,14 +168,29 @@ class Preset:
             [
                 "SeSS",
                 f"preset:{self.name}",
-                *(f"{tag}:{_stage_text(stage, long=long)}" for tag, stage in self._stages()),
-                f"imp:{describe(self.importance, long=long)}",
+                *self._extraction(long=long),
                 f"match:{describe(self.matching, long=long)}",
                 describe(self, long=long).replace(",", "|"),
                 f"dtype:{'+'.join(dict.fromkeys(getattr(stage, 'dtype', 'float32') for _, stage in self._stages()))}",
                 f"v{__version__}",
             ]
         )
+
+    def extraction_signature(self) -> str:
+        """Name every setting and weight that can change a scene graph, and the version: not those of matching.
+
+        Example:
+            >>> lite, matched_otherwise = load_preset("lite"), load_preset("lite", {"matching.iterations": 1})
+            >>> lite.extraction_signature() == matched_otherwise.extraction_signature()
+            True
+        """
+        return "|".join([*self._extraction(long=True), f"max_width={self.max_width}", f"v{__version__}"])
+
+    def _extraction(self, *, long: bool) -> list[str]:
+        return [
+            *(f"{tag}:{_stage_text(stage, long=long)}" for tag, stage in self._stages()),
+            f"imp:{describe(self.importance, long=long)}",
+        ]
 
     def _stages(self) -> list[tuple[str, StageConfig]]:
         return [("seg", self.segmenter), ("rel", self.relations), ("enc", self.encoder)]

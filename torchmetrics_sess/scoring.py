@@ -14,12 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from torchmetrics_sess.__about__ import __version__
+from torchmetrics_sess.cache import CacheInfo, GraphCache
 from torchmetrics_sess.config import describe
 from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import check_pair, prepare_images
 from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
 from torchmetrics_sess.pool import GivenNetworks, Networks, NetworkSource, PooledNetworks
 from torchmetrics_sess.presets import Preset, load_preset
+from torchmetrics_sess.stages import Image
 
 Images: TypeAlias = Tensor | Sequence[Tensor]
 Reduction: TypeAlias = Literal["mean", "sum", "none"] | None
@@ -38,9 +41,12 @@ class Scorer:
         matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
         batch_size: how many pairs of images go through the networks at once; by default, all of a call.
+        cache_targets: whether and where to keep the scene graphs of targets: ``True`` for memory, or a folder.
+        cache_size_mib: how much memory they may take, in MiB.
 
     Raises:
-        ValueError: for an unknown preset or setting, a setting out of range, or arguments that exclude each other.
+        ValueError: for an unknown preset or setting, a setting out of range, arguments that exclude each other, or a
+            folder that cannot be written to.
         TypeError: for a setting of a wrong type.
     """
 
@@ -54,6 +60,8 @@ class Scorer:
         matching: MatchingConfig | None = None,
         data_range: Sequence[float | int] = (0.0, 1.0),
         batch_size: int | None = None,
+        cache_targets: bool | str | Path = False,
+        cache_size_mib: float | int = 512,
     ) -> None:
         if len(data_range) != 2:
             raise ValueError(f"`data_range` must be two numbers, the lower first, got {data_range}")
@@ -75,8 +83,14 @@ class Scorer:
                 raise ValueError(
                     "`extractor` needs `relation_similarity` beside it: the similarity of every two predicates, [p, p]"
                 )
+            if not isinstance(cache_targets, bool):
+                raise ValueError(
+                    "`cache_targets` must be True or False beside `extractor`: nothing tells whether the files in a "
+                    "folder are of the same networks"
+                )
             self.matching = matching or MatchingConfig()
             self.networks = GivenNetworks(Networks(extractor, relation_similarity))
+        self.cache = None if cache_targets is False else GraphCache(cache_targets, cache_size_mib)
 
     def __call__(self, preds: Images, target: Images, device: torch.device | str | None = None) -> list[float]:
         """Return the score of every pair, in order.
@@ -101,11 +115,14 @@ class Scorer:
         with ThreadPoolExecutor(max_workers=1) as matcher:
             chunks = []
             for start in range(0, len(images), size):
-                chunk = images[start : start + size]
-                graphs = networks.extractor.extract(chunk + references[start : start + size])
-                halves = graphs[: len(chunk)], graphs[len(chunk) :]
-                chunks.append(matcher.submit(match_graph_pairs, *halves, known, self.matching))
+                chunk = slice(start, start + size)
+                graphs = self._extract(networks.extractor, images[chunk], references[chunk], target[chunk])
+                chunks.append(matcher.submit(match_graph_pairs, *graphs, known, self.matching))
             return [result.score for chunk in chunks for result in chunk.result()]
+
+    def cache_info(self) -> CacheInfo:
+        """Say what the cache of target graphs has done; without one, all is 0."""
+        return self.cache.info() if self.cache else CacheInfo(0, 0, 0, 0)
 
     def fingerprint(self) -> int:
         """Return a number that tells scorers of other results apart, within this process."""
@@ -142,6 +159,18 @@ class Scorer:
             parts = [named if part.startswith(table) else part for part in parts]
         return "|".join(parts)
 
+    def _extract(
+        self, extractor: SceneGraphExtractor, preds: list[Image], target: list[Image], originals: Images
+    ) -> tuple[list[SceneGraph], list[SceneGraph]]:
+        """Return the graphs of both, in one pass through the networks; ``originals`` are targets as handed in."""
+        if self.cache is None:
+            graphs = extractor.extract(preds + target)
+            return graphs[: len(preds)], graphs[len(preds) :]
+        device = extractor.device or preds[0].device
+        networks = self.preset.extraction_signature() if self.preset else "the same as ever in this process"
+        recipe = f"{networks}|data_range={self.data_range}|torch={torch.__version__}|{_arithmetic(device)}"
+        return self.cache.extract(extractor, preds, target, self.cache.keys(list(originals), recipe))
+
 
 def check_reduction(reduction: Reduction) -> None:
     """Check that a reduction is a known one.
@@ -151,6 +180,15 @@ def check_reduction(reduction: Reduction) -> None:
     """
     if reduction not in ("mean", "sum", "none", None):
         raise ValueError(f"`reduction` must be 'mean', 'sum', 'none' or None, got {reduction!r}")
+
+
+def _arithmetic(device: torch.device) -> str:
+    """Name what the last bit of a result may depend on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"cpu:{torch.backends.cpu.get_cpu_capability()},{torch.get_num_threads()} threads"
+    return device.type
 
 
 def _preset(
