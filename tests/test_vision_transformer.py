@@ -66,6 +66,22 @@ def test_an_image_does_not_depend_on_its_batch() -> None:
             torch.testing.assert_close(got[0], expected[index], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_nor_does_its_last_bit_on_the_cpu(
+    channels_last: bool, lite: SceneGraphExtractor, photographs: dict[str, Tensor]
+) -> None:
+    assert isinstance(lite.segmenter, DinoSegmenter)
+    network = lite.segmenter.network
+    images = torch.stack([photograph[:, :126, :168] for photograph in photographs.values()]).float() / 255
+    if channels_last:
+        images = images.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        alone = [network(image[None].contiguous()) for image in images]
+        for chosen in ([0, 1, 2, 3], [3, 1], [2, 2, 0]):
+            for got, expected in zip(network(images[chosen]), zip(*alone, strict=True), strict=True):
+                assert torch.equal(got, torch.cat([expected[index] for index in chosen]))
+
+
 def test_rows_and_columns_keep_their_place() -> None:
     network = small()
     image = torch.rand(1, 3, 12, 20, generator=torch.Generator().manual_seed(1))

@@ -8,6 +8,7 @@ Source: Oquab et al., *DINOv2: Learning Robust Visual Features without Supervisi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -78,6 +79,16 @@ class SaliencyDecoder(nn.Sequential):
         for fan_in, fan_out in zip((width, *channels), channels, strict=False):
             layers += [nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1), nn.BatchNorm2d(fan_out), nn.ReLU()]
         super().__init__(*layers, nn.Conv2d(channels[-1], 1, 1), nn.Sigmoid())
+
+    def forward(self, x: Float[Tensor, "b d r c"]) -> Float[Tensor, "b 1 h w"]:
+        """Decode embeddings; on the CPU every image alone, and on other devices all together."""
+        decode: Callable[[Tensor], Tensor] = super().forward
+        if x.device.type != "cpu":
+            return decode(x)
+        # There, the order in which transposed convolutions sum depends on the number of images and on their strides,
+        # and so would the last bit of a score. Only a copy has the same strides every time: those of a dimension of
+        # length 1 are arbitrary. Channels last is the faster layout, and large batches are slower than single images.
+        return torch.cat([decode(image.clone(memory_format=torch.channels_last)) for image in x.split(1)])
 
 
 class DinoSaliencyNetwork(nn.Module):
