@@ -60,6 +60,12 @@ def test_dtypes_survive_a_file(dtype: torch.dtype, tmp_path: Path) -> None:
     assert_equal(SceneGraph.load(tmp_path / "graph.safetensors"), graph)
 
 
+def test_who_may_read_other_files_may_read_a_saved_graph(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    SceneGraph(**fields()).save(tmp_path / "graph.safetensors")
+    assert (tmp_path / "graph.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_arrays_that_share_memory_or_carry_gradients_are_saved_too(tmp_path: Path) -> None:
     everything = torch.rand(4, 4, requires_grad=True)
     parts = {"features": everything[:3], "image_feature": everything[0], "centers": everything[1:, :2]}

@@ -101,7 +101,7 @@ class SceneGraph:
 
         The arrays carry the names of the fields above; the header's ``format`` entry names the layout.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         # The format refuses arrays that share memory, as the parts of one tensor do.
         tensors = {
@@ -109,7 +109,8 @@ class SceneGraph:
             for field in dataclasses.fields(self)
             if getattr(self, field.name) is not None
         }
-        save_file(tensors, str(path), metadata={"format": FORMAT, "objects": json.dumps(len(self))})
+        # Its own writer leaves files that nobody else may read.
+        Path(path).write_bytes(save(tensors, metadata={"format": FORMAT, "objects": json.dumps(len(self))}))
 
     @classmethod
     def load(cls, path: str | Path) -> SceneGraph:
