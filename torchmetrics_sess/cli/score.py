@@ -30,7 +30,7 @@ def score(
     recons: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RECON]...", help="What was made of them: folders, one per codec, or images.", show_default=False
+            metavar="RECON", help="What was made of them: folders, one per codec, or images.", show_default=False
         ),
     ] = None,
     out: OutOption = None,
