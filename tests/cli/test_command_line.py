@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
 
 from torchmetrics_sess import __version__
+from torchmetrics_sess.cli import app
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,3 +65,25 @@ def test_a_name_that_is_no_text_does_not_end_the_run(tmp_path: Path) -> None:
     assert rb"caf\udce9.png" in result.stdout
     assert b"the file is empty" in result.stdout
     assert result.stderr == b""
+
+
+def commands(group: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*name, word))
+        else:
+            yield (*name, word), command
+
+
+ALL = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", ALL, ids=" ".join)
+def test_every_example_has_a_line_of_its_own(
+    name: tuple[str, ...], sess: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = [line.strip() for line in sess(*name, "--help").stdout.splitlines()]
+    examples = [line.strip() for line in inspect.cleandoc(ALL[name].help).splitlines() if line.startswith("    ")]
+    assert [example for example in examples if example not in lines] == []
+    assert examples or not any(parameter.param_type_name == "argument" for parameter in ALL[name].params)

@@ -28,6 +28,8 @@ def demo(
 ) -> None:
     """Score four photographs against what compression, darkness, an eraser and a mix-up make of them.
 
+    Everything it needs comes with the package, but for the weights, which are fetched on first use.
+
     **Examples**
 
         sess demo

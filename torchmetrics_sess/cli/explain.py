@@ -41,6 +41,8 @@ def explain(
 ) -> None:
     """Show which objects of an image are lost, and how much each contributes to the loss, 1 - score.
 
+    The picture has both images side by side, matched objects in one colour, and a bar for what each object costs.
+
     **Examples**
 
         sess explain photo.png photo.jpg                     a table of what costs most

@@ -30,6 +30,8 @@ def graph(
 ) -> None:
     """Draw what the score sees in an image: its objects, how much each matters, and how they relate.
 
+    The most important objects are pointed out in colour, and arrows name the relations among them.
+
     **Examples**
 
         sess graph photo.jpg -o graph.png

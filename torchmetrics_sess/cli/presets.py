@@ -44,6 +44,8 @@ def signature(
 ) -> None:
     """Print the signature of a preset: everything that can change a score, to be quoted beside it.
 
+    Scores of different signatures must not be compared.
+
     **Examples**
 
         sess signature --long                        every setting by name, as --set takes it

@@ -41,7 +41,16 @@ def list_weights() -> None:
 
 @weights.command()
 def download(names: _Names = None) -> None:
-    """Bring weights to this machine, if they are not here yet, and check them."""
+    """Bring weights to this machine, if they are not here yet, and check them.
+
+    By default, those of the preset lite. A download that was cut off goes on where it stopped.
+
+    **Examples**
+
+        sess weights download
+        sess weights download reference          a preset: all it needs
+        SESS_HOME=/shared/sess sess weights download lite
+    """
     from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError, fetch_all
 
     chosen = _resolve(names or ["lite"])
@@ -53,7 +62,15 @@ def download(names: _Names = None) -> None:
 
 @weights.command()
 def verify(names: _Names = None) -> None:
-    """Check the SHA-256 of weights: of those named, or of all that are here."""
+    """Check the SHA-256 of weights: of those named, or of all that are here.
+
+    The exit code is 1 if a file is not what it should be.
+
+    **Examples**
+
+        sess weights verify
+        sess weights verify reference
+    """
     from torchmetrics_sess.weights import WEIGHTS, path_of
 
     chosen = _resolve(names) if names else [name for name in WEIGHTS if path_of(name).exists()]
@@ -64,7 +81,15 @@ def verify(names: _Names = None) -> None:
 
 @weights.command()
 def path(name: Annotated[str | None, typer.Argument(help="Weights by name.", show_default=False)] = None) -> None:
-    """Print where weights are kept: the folder, or the file of one."""
+    """Print where weights are kept: the folder, or the file of one.
+
+    The environment variable SESS_HOME moves the folder.
+
+    **Examples**
+
+        sess weights path
+        sess weights path lite
+    """
     from torchmetrics_sess.weights import home, path_of
 
     with refusing(ValueError):
