@@ -27,7 +27,7 @@ def confidence_interval(
     Raises:
         ValueError: if there is no value, or ``level`` or ``resamples`` is out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> low, high = confidence_interval(torch.linspace(0, 1, 100))
         >>> 0.4 < low < 0.5 < high < 0.6

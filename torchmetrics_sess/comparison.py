@@ -146,7 +146,7 @@ def image_metrics(
         ValueError: for a name that is none of :data:`METRICS`, or an unknown preset or setting.
         MissingMetricError: if weights are not here and cannot be had.
 
-    Example:
+    Examples:
         >>> import torch
         >>> metrics = image_metrics(["psnr", "ssim"])
         >>> black, grey = torch.zeros(3, 16, 16), torch.full((3, 16, 16), 0.1)
@@ -226,7 +226,7 @@ def vit_score(preds: Float[Tensor, "b m d"], target: Float[Tensor, "b n d"]) -> 
         preds: embedding of every patch of the predictions.
         target: those of the targets; as many images, of any number of patches.
 
-    Example:
+    Examples:
         >>> import torch
         >>> vit_score(torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), torch.tensor([[[3.0, 0.0]]]))
         ViTScore(precision=tensor([0.5000]), recall=tensor([1.]), f1=tensor([0.6667]))
@@ -244,7 +244,7 @@ def rank_correlation(a: _Numbers, b: _Numbers) -> float:
         a: numbers without NaN; infinite ones rank first or last.
         b: as many.
 
-    Example:
+    Examples:
         >>> round(rank_correlation([1.0, 2.0, 3.0, float("inf")], [10.0, 20.0, 40.0, 30.0]), 6)
         0.8
     """

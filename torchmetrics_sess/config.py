@@ -52,7 +52,7 @@ def nearest(name: str, candidates: Iterable[str], *, prefix: str = "") -> str:
 def describe(config: Any, *, long: bool = False) -> str:
     """Return the settings of ``config`` that can change a score, for the signature.
 
-    Example:
+    Examples:
         >>> from torchmetrics_sess.matching import MatchingConfig
         >>> describe(MatchingConfig(iterations=3))
         'sequential,it3,a0.25,b0.05,t0.2,img0.05,one_to_one,slack0,floor-1'

@@ -196,7 +196,7 @@ def explain(
             range.
         TypeError: for images or settings of a wrong type.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torchmetrics_sess import explain
         >>> noise = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -34,7 +34,7 @@ class SceneGraphExtractor:
     Raises:
         ValueError: for a ``max_width`` below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torchmetrics_sess.presets import load_preset
         >>> extractor = load_preset("lite").build(torch.device("cpu"))

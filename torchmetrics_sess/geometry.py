@@ -23,7 +23,7 @@ def mask_sums(
     Returns:
         ``[*b, n, k]`` in float64, or in float32 on a device that has no float64.
 
-    Example:
+    Examples:
         >>> import torch
         >>> masks = torch.tensor([[[True, True], [False, False]], [[False, True], [False, True]]])
         >>> mask_sums(masks, torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
@@ -53,7 +53,7 @@ def mask_centers(masks: Bool[Tensor, "*b n h w"] | Float[Tensor, "*b n h w"]) ->
     Returns:
         float32 in [0, 1), ``[*b, n, 2]``; (0.5, 0.5) for an empty mask.
 
-    Example:
+    Examples:
         >>> import torch
         >>> masks = torch.zeros(2, 4, 4, dtype=torch.bool)
         >>> masks[0, 1, 2:] = True
@@ -81,7 +81,7 @@ def crisp_masks(memberships: Float[Tensor, "n h w"], height: int, width: int) ->
     Returns:
         ``[n, height, width]``; every pixel lies in exactly one mask.
 
-    Example:
+    Examples:
         >>> import torch
         >>> crisp_masks(torch.tensor([[[0.9, 0.2]], [[0.1, 0.8]]]), height=1, width=4).int()
         tensor([[[1, 1, 0, 0]],

@@ -32,7 +32,7 @@ class SceneGraph:
     Raises:
         ValueError: if there is no object, or the shapes do not agree on the number of objects or features.
 
-    Example:
+    Examples:
         >>> import torch
         >>> graph = SceneGraph(
         ...     features=torch.eye(2),

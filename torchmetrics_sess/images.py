@@ -39,7 +39,7 @@ def prepare_images(
         ValueError: if the batch is empty; a shape is not an image's; the images lie on several devices; a value is
             NaN, infinite or outside ``data_range``; or ``data_range`` is not two finite numbers, lowest first.
 
-    Example:
+    Examples:
         >>> import torch
         >>> [image] = prepare_images(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8), name="preds")
         >>> image.shape, image.dtype, image.max()
@@ -69,7 +69,7 @@ def check_pair(preds: Sequence[Tensor], target: Sequence[Tensor]) -> None:
     Raises:
         ValueError: if the numbers of images differ.
 
-    Example:
+    Examples:
         >>> import torch
         >>> check_pair([torch.zeros(3, 8, 8)], [torch.zeros(3, 16, 16)])
     """

@@ -34,7 +34,7 @@ class ImportanceConfig:
     Raises:
         ValueError: for a root that is not positive, a weight outside [0, 1] or an unknown source of saliency.
 
-    Example:
+    Examples:
         >>> ImportanceConfig(k3=0.5)
         ImportanceConfig(k1=2.5, k2=3.0, k3=0.5, saliency='spectral_residual')
     """
@@ -77,7 +77,7 @@ def spectral_residual(images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w
     Source:
         Hou and Zhang, *Saliency Detection: A Spectral Residual Approach*, CVPR 2007.
 
-    Example:
+    Examples:
         >>> import torch
         >>> image = torch.zeros(1, 3, 96, 96)
         >>> image[..., 40:56, 40:56] = 1.0
@@ -137,7 +137,7 @@ def object_importance(
     Source:
         Fan et al., *Semantic Similarity Score for Measuring Visual Similarity at Semantic Level*, IEEE IoT-J 2024.
 
-    Example:
+    Examples:
         >>> import torch
         >>> masks = torch.zeros(2, 8, 8, dtype=torch.bool)
         >>> masks[0, :4], masks[1, 4:] = True, True

@@ -58,7 +58,7 @@ def parse_batch_size(text: str) -> int | None:
     Raises:
         ValueError: if it is neither.
 
-    Example:
+    Examples:
         >>> parse_batch_size("4"), parse_batch_size("auto")
         (4, None)
     """
@@ -75,7 +75,7 @@ def parse_settings(settings: list[str] | None) -> dict[str, Any]:
     Raises:
         ValueError: for one that is not of the form ``key=value``.
 
-    Example:
+    Examples:
         >>> parse_settings(["matching.iterations=3", "matching.beta=1e-3", "max_width=null"])
         {'matching.iterations': 3, 'matching.beta': 0.001, 'max_width': None}
     """

@@ -21,7 +21,7 @@ def bounding_boxes(masks: Bool[Tensor, "*batch h w"]) -> Int64[Tensor, "*batch 4
 
     An empty mask gives the box of the whole image.
 
-    Example:
+    Examples:
         >>> import torch
         >>> mask = torch.zeros(5, 5, dtype=torch.bool)
         >>> mask[1, 2] = mask[3, 3] = True
@@ -56,7 +56,7 @@ class CropTransform:
     Raises:
         ValueError: if the centre crop is larger than what it is taken from, or the interpolation is another one.
 
-    Example:
+    Examples:
         >>> import torch
         >>> transform = CropTransform(8, (8, 8), "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         >>> transform(torch.rand(3, 20, 30), torch.tensor([[0, 0, 20, 30], [4, 4, 5, 25]])).shape

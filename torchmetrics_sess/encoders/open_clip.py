@@ -99,7 +99,7 @@ class OpenClipEncoder(nn.Module):
         ValueError: if ``preprocess`` has a step that is not supported, or ``crops_per_batch`` is not positive; on a
             call, if the segmentations are not those of the images.
 
-    Example:
+    Examples:
         >>> import open_clip, torch
         >>> from torchmetrics_sess.stages import Segmentation
         >>> vision = {"image_size": 32, "layers": 1, "width": 16, "patch_size": 16, "head_width": 8}

@@ -76,7 +76,7 @@ class SeSSCallback(Callback):
             where the images should be.
         TypeError: in a step, if what is there is neither a tensor nor a list of tensors.
 
-    Example:
+    Examples:
         >>> from torchmetrics_sess.integrations import SeSSCallback
         >>> callback = SeSSCallback(preds="recon", target="image", every_n_epochs=5, max_images=64)
         >>> callback.metrics[0].signature.split("|")[:2]

@@ -35,7 +35,7 @@ class MatchingConfig:
         ValueError: for a setting out of its range.
         TypeError: if ``iterations`` is not an integer.
 
-    Example:
+    Examples:
         >>> MatchingConfig(assignment="transport", cosine_floor=0.0).iterations
         7
     """

@@ -77,7 +77,7 @@ def match_graphs(
             that is negative or does not sum to 1, or a predicate beyond ``p``; or if ``relation_similarity`` is not a
             square matrix of finite numbers.
 
-    Example:
+    Examples:
         >>> import torch
         >>> graph = SceneGraph(
         ...     features=torch.eye(2),
@@ -118,7 +118,7 @@ def match_graph_pairs(
     Raises:
         ValueError: as for :func:`match_graphs`, or if the two sequences differ in length, or ``threads`` is below 1.
 
-    Example:
+    Examples:
         >>> match_graph_pairs([], [], relation_similarity=torch.eye(56))
         []
     """

@@ -42,7 +42,7 @@ def minilm_relation_similarity() -> Float64[Tensor, "p p"]:
 
     Rounded to four decimals.
 
-    Example:
+    Examples:
         >>> table = minilm_relation_similarity()
         >>> table.shape, table[0, 0].item()
         (torch.Size([56, 56]), 1.0)

@@ -12,7 +12,7 @@ NAMES = ("astronaut", "cat", "coffee", "rocket")
 def open_photograph(name: str) -> Image.Image:
     """Read one of :data:`NAMES`, as RGB of 384 pixels on its longer side.
 
-    Example:
+    Examples:
         >>> open_photograph("cat").size
         (384, 255)
     """

@@ -89,7 +89,7 @@ class RelationHead(nn.Module):
     Raises:
         ValueError: if ``hidden_size`` is not a multiple of ``num_attention_heads``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> head = RelationHead(
         ...     input_size=8, hidden_size=16, num_attention_heads=2, intermediate_size=32, feature_size=4, vocab_size=2
@@ -243,7 +243,7 @@ class RamRelationModel(nn.Module):
     Raises:
         ValueError: if a setting is out of range; on a call, if a segmentation has no tokens.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torchmetrics_sess.stages import Segmentation
         >>> head = RelationHead(

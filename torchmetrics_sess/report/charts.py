@@ -43,7 +43,7 @@ class Axis:
             ticks: at most how many steps to cut the axis into.
             whole: whether only whole numbers can be ticks.
 
-        Example:
+        Examples:
             >>> axis = Axis.over([0.43, 0.97])
             >>> axis.ticks
             [0.4, 0.6, 0.8, 1.0]

@@ -37,7 +37,7 @@ def can_explain() -> bool:
 def choose_extremes(rows: Sequence[Row], count: int) -> tuple[list[Row], list[Row]]:
     """Choose up to ``count`` lowest and highest scores, each original once on either side and no pair on both.
 
-    Example:
+    Examples:
         >>> rows = [Row("out", name, "", "", score, "ok", "") for name, score in (("a", 0.2), ("b", 0.9), ("c", 0.5))]
         >>> [[row.name for row in side] for side in choose_extremes(rows, 2)]
         [['a', 'c'], ['b']]

@@ -39,7 +39,7 @@ class Summary:
 def summarise(rows: Sequence[Row]) -> list[Summary]:
     """Sum the pairs of every folder up, in the order in which the folders occur.
 
-    Example:
+    Examples:
         >>> rows = [Row("out", f"{i}.png", "", "", score, "ok", "") for i, score in enumerate((0.8, 0.9, 1.0))]
         >>> [summary] = summarise(rows)
         >>> len(summary.scores), round(summary.mean, 3), summary.lowest
@@ -55,7 +55,7 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
 def folder_labels(folders: Sequence[str]) -> dict[str, str]:
     """Return what tells folders apart: their paths without the folder that all of them lie in.
 
-    Example:
+    Examples:
         >>> folder_labels(["out/jpeg/10", "out/jpeg/20", "out/webp/10"])
         {'out/jpeg/10': 'jpeg/10', 'out/jpeg/20': 'jpeg/20', 'out/webp/10': 'webp/10'}
     """

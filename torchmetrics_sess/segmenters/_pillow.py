@@ -23,7 +23,7 @@ def resize_bilinear(image: UInt8[Tensor, "c h w"], size: tuple[int, int]) -> UIn
         image: any number of channels, ``[c, h, w]``.
         size: the new height and width, both at least 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> resize_bilinear(torch.tensor([[[0, 255]]], dtype=torch.uint8), (1, 4))
         tensor([[[  0,  64, 191, 255]]], dtype=torch.uint8)

@@ -117,7 +117,7 @@ class SamSegmenter(nn.Module):
         ValueError: if a count is not positive, or ``dtype`` is another one; on a call, if an image is not float32
             ``[3, h, w]``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
         >>> sam = Sam(
