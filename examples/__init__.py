@@ -1,0 +1,1 @@
+"""Worked examples of the metric; ``README.md`` beside this file shows what comes out."""

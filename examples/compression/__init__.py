@@ -1,0 +1,1 @@
+"""Image codecs, compared by what they leave of the meaning."""
