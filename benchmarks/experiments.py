@@ -76,7 +76,7 @@ def changes(name: str, scenes: dict[str, Scene], quick: bool = False) -> Iterato
         for index, options in enumerate(CODECS[codec][1][::step]):
             decoded, bits = edits.encode(image, codec, **options)
             degree = str(options["quality"]) if "quality" in options else f"1:{options['quality_layers'][0]}"
-            yield Change("compression", codec, degree, index, bits, decoded)
+            yield Change("compression", codec, degree, float(index), bits, decoded)
     for series, send in {ANALOG: send_analog, DIGITAL: send_digital}.items():
         for snr in SNRS_DB[::step]:
             yield Change("channel", series, f"{snr:g} dB", -snr, snr, send(image, snr, seed=place))
@@ -92,7 +92,9 @@ def changes(name: str, scenes: dict[str, Scene], quick: bool = False) -> Iterato
             yield Change("generated content", kind, f"{level:g}", sign * level, level, change(level))
 
     for meaning, what, changed in transformations(name, scenes):
-        yield Change("transformations", meaning, what, 0.0, 0.0, changed)
+        # A grey photograph has no hue to turn.
+        if changed.tobytes() != image.tobytes():
+            yield Change("transformations", meaning, what, 0.0, 0.0, changed)
 
 
 def transformations(name: str, scenes: dict[str, Scene]) -> Iterator[tuple[str, str, Image.Image]]:

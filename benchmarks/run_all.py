@@ -3,8 +3,8 @@
     python benchmarks/run_all.py [--quick] [--only semantics matching] [--out FOLDER]
 
 ``--quick`` takes under ten minutes on two cores: it shows every table, of fewer repetitions and sizes, and leaves
-``results`` alone. For figures to quote, run it without, on a machine that does nothing else. Two scripts are left to
-you: ``human_alignment.py`` needs a data set of human judgements, and ``calibrate_lite.py`` a folder of photographs.
+``results`` alone. For figures to quote, run it without, on a machine that does nothing else. Some scripts are left to
+you: ``human_alignment.py`` needs a data set of human judgements, and ``calibrate_*.py`` a folder of photographs.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ QUICK: dict[str, Sequence[str]] = {
     "matching": ["--quick"],
     "lite": ["--quick"],
     "profile_lite": ["--quick"],
+    "target_cache": ["--quick"],
     "import_time": ["--quick"],
     "memory": ["--quick"],
     "ddp_scaling": ["--pairs", "8"],

@@ -47,8 +47,7 @@ def _compression(scored: Sequence[Scored]) -> Figure:
         axes.set(xscale="log", xlabel="bits per pixel", ylabel=_unit(metric))
         axes.set_xticks([0.05, 0.1, 0.2, 0.5, 1, 2, 5], labels=["0.05", "0.1", "0.2", "0.5", "1", "2", "5"])
         axes.minorticks_off()
-    panels[0].legend(title="codec")
-    return figure
+    return _with_legend(figure, panels[0])
 
 
 def _channel(scored: Sequence[Scored]) -> Figure:
@@ -56,8 +55,7 @@ def _channel(scored: Sequence[Scored]) -> Figure:
     for axes, metric in zip(panels, _PANELS, strict=True):
         _curves(axes, scored, metric)
         axes.set(xlabel="signal to noise ratio of the channel, dB", ylabel=_unit(metric))
-    panels[0].legend()
-    return figure
+    return _with_legend(figure, panels[0])
 
 
 def _generated(scored: Sequence[Scored]) -> Figure:
@@ -75,8 +73,7 @@ def _generated(scored: Sequence[Scored]) -> Figure:
         axes.set(xlabel=label, ylim=(-0.05, 1.05), ylabel="similarity")
         if series == "diffusion":
             axes.invert_xaxis()
-    panels[0].legend()
-    return figure
+    return _with_legend(figure, panels[0])
 
 
 def _transformations(scored: Sequence[Scored]) -> Figure:
@@ -105,9 +102,8 @@ def _transformations(scored: Sequence[Scored]) -> Figure:
             place += 1
         place += 1
     axes.set(yticks=ticks, yticklabels=names, xlabel="similarity", xlim=(-0.05, 1.05), ylim=(place - 1, -1.6))
-    figure.legend(loc="outside upper center", ncols=len(_LINES))
     figure.set_size_inches(9, 0.33 * place + 1)
-    return figure
+    return _with_legend(figure, axes)
 
 
 _DRAW = dict(zip(EXPERIMENTS, (_compression, _channel, _generated, _transformations), strict=True))
@@ -122,6 +118,12 @@ def _panels(rows: int, columns: int) -> tuple[Figure, list[Axes]]:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
     return figure, panels
+
+
+def _with_legend(figure: Figure, axes: Axes) -> Figure:
+    # Outside, where it hides no curve.
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure
 
 
 def _curves(axes: Axes, scored: Sequence[Scored], metric: str) -> None:

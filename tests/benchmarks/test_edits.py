@@ -155,6 +155,13 @@ def test_transformations_depend_on_the_objects_that_are_known() -> None:
         assert len({what for _, what, _ in each}) == len(each)
 
 
+def test_what_changes_nothing_is_no_change() -> None:
+    scenes = {"grey": Scene(edits.grey(noise_image((24, 32))), ()), "other": Scene(noise_image((32, 24)), ())}
+    found = {name: {change.level for change in changes(name, scenes, quick=True)} for name in scenes}
+    assert found["other"] - found["grey"] == {"greyscale", "hue 20°"}
+    assert found["grey"] < found["other"]
+
+
 def test_codecs_tell_the_size_of_what_they_wrote(coffee: Image.Image) -> None:
     decoded, bits = edits.encode(coffee, "PNG")
     assert error(decoded, coffee) == 0
