@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torchmetrics import MetricCollection
 from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure, PeakSignalNoiseRatio
@@ -75,13 +75,16 @@ def write_table(qualities: Sequence[Quality], path: Path, curve: str, x: str) ->
         csv.writer(file).writerows([header, *rows])
 
 
-def plot_curves(qualities: Sequence[Quality], x_label: str, x_ticks: Sequence[float] | None = None) -> Figure:
+def plot_curves(
+    qualities: Sequence[Quality], x_label: str, x_ticks: Sequence[float], x_scale: Literal["linear", "log"] = "linear"
+) -> Figure:
     """Draw PSNR, MS-SSIM and SeSS side by side.
 
     Args:
         qualities: the points of all curves, in order along each curve.
         x_label: what ``x`` is, with its unit.
-        x_ticks: those of a logarithmic scale; without them, it is linear.
+        x_ticks: where to mark its axis.
+        x_scale: how to divide it.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -102,10 +105,8 @@ def plot_curves(qualities: Sequence[Quality], x_label: str, x_ticks: Sequence[fl
                     marker=marker,
                     label=name,
                 )
-            panel.set(title=title, xlabel=x_label)
-            if x_ticks is not None:
-                panel.set_xscale("log")
-                panel.minorticks_off()
-                panel.set_xticks(x_ticks, [f"{tick:g}" for tick in x_ticks])
+            panel.set(title=title, xlabel=x_label, xscale=x_scale)
+            panel.minorticks_off()
+            panel.set_xticks(x_ticks, [f"{tick:g}" for tick in x_ticks])
         panels[-1].legend(loc="lower right")
     return figure

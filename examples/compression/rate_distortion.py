@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     write_table(qualities, options.out / "rate_distortion.csv", "codec", "bits_per_pixel")
-    figure = plot_curves(qualities, "rate (bits per pixel)", x_ticks=(0.1, 0.2, 0.5, 1, 2))
+    figure = plot_curves(qualities, "rate (bits per pixel)", (0.1, 0.2, 0.5, 1, 2), "log")
     figure.savefig(options.out / "rate_distortion.png", dpi=200)
     print(f"written to {options.out}")
 

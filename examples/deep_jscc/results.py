@@ -53,7 +53,8 @@ class WriteResults(Callback):
         ]
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_table(qualities, Path(folder) / "results.csv", "channel", "snr_db")
-        plot_curves(qualities, "SNR (dB)").savefig(Path(folder) / "curves.png", dpi=200)
+        curves = plot_curves(qualities, "SNR (dB)", [condition.snr for condition in pl_module.val_conditions])
+        curves.savefig(Path(folder) / "curves.png", dpi=200)
         pictures = draw_pictures(pl_module, self.photograph)
         pictures.savefig(Path(folder) / "pictures.png", dpi=140, pil_kwargs={"optimize": True})
         print(f"written to {folder}")
