@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 from typing import Any, cast
 
@@ -5,13 +6,16 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stub_extractor import BUILT, stub_extractor, stub_images, stub_preset
 
 from torchmetrics_sess.functional import semantic_similarity_score
 from torchmetrics_sess.matching import MatchingConfig, match_graphs
 from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
 from torchmetrics_sess.metric import SemanticSimilarityScore
-from torchmetrics_sess.scoring import Reduction
+from torchmetrics_sess.presets import Preset
+from torchmetrics_sess.scoring import Reduction, Scorer
 
 PREDS, TARGET = stub_images(5, seed=1), stub_images(5, seed=2)
 
@@ -98,6 +102,78 @@ def test_images_of_other_ranges_types_and_sizes() -> None:
     scores = semantic_similarity_score(mixed, TARGET[:4], stub_preset(), reduction="none")
     assert scores[0] == score[0]
     assert scores.isfinite().all()
+
+
+def with_baseline(baseline: float | None) -> Preset:
+    return dataclasses.replace(stub_preset(), baseline=baseline)
+
+
+def test_rescaling_spreads_scores_between_the_baseline_and_one() -> None:
+    plain = semantic_similarity_score(PREDS, TARGET, stub_preset(), reduction="none")
+    # Below some of the scores, and above others.
+    baseline = plain.median().item() - 1e-3
+    preds, target = torch.cat([PREDS, TARGET]), torch.cat([TARGET, TARGET])
+    preset = with_baseline(baseline)
+    off = semantic_similarity_score(preds, target, preset, reduction="none")
+    assert torch.equal(off[: len(plain)], plain), "it is off by default"
+    scores = semantic_similarity_score(preds, target, preset, reduction="none", rescale="baseline")
+    torch.testing.assert_close(scores, ((off - baseline) / (1 - baseline)).clamp(0, 1), rtol=0, atol=1e-6)
+    # Identical images.
+    torch.testing.assert_close(scores[len(plain) :], torch.ones(len(plain)), rtol=0, atol=1e-6)
+    assert scores.min() == 0
+    assert 0 < scores[: len(plain)].max() < 1
+    of_metric = SemanticSimilarityScore(preset, rescale="baseline")
+    assert torch.equal(of_metric(preds, target), scores.double().mean().float())
+    assert not torch.equal(scores.mean(), off.mean())
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(scores=st.tuples(*[st.floats(-0.5, 1.0)] * 2), baseline=st.floats(0, 0.99))
+def test_rescaling_keeps_order_and_range(scores: tuple[float, float], baseline: float) -> None:
+    scorer = Scorer(with_baseline(baseline), rescale="baseline")
+    low, high = (scorer._rescaled(score) for score in sorted(scores))
+    assert 0 <= low <= high <= 1
+    assert scorer._rescaled(1.0) == 1
+    assert scorer._rescaled(baseline) == 0
+    assert Scorer(with_baseline(baseline))._rescaled(scores[0]) == scores[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"preset": stub_preset()}, "none was measured for the preset 'stub'"),
+        ({"preset": "reference"}, "none was measured for the preset 'reference'"),
+        ({"overrides": {"matching.beta": 0.1}}, "that of 'lite' was measured without your changes"),
+        ({"preset": with_baseline(0.4), "matching": MatchingConfig(beta=0.1)}, "that of 'stub' was measured without"),
+        ({"relation_similarity": torch.eye(56)}, "that of 'lite' was measured with its own `relation_similarity`"),
+        ({"extractor": stub_extractor(), "relation_similarity": torch.eye(56)}, "an `extractor` of your own has no"),
+    ],
+)
+def test_no_baseline_no_rescaling(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"`rescale='baseline'` needs .* but {message}.*calibrate_baseline.py"):
+        SemanticSimilarityScore(**arguments, rescale="baseline")
+    assert not SemanticSimilarityScore(**arguments).signature.count("rescale")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"overrides": {"matching.beta": 0.1, "baseline": 0.2}},
+        {"overrides": {"baseline": 0.2}, "matching": MatchingConfig(beta=0.1)},
+        {"overrides": {"baseline": 0.2}, "relation_similarity": torch.eye(56)},
+        {"overrides": {"baseline": 0.2}, "preset": "reference"},
+        {"preset": with_baseline(0.2)},
+        {"preset": with_baseline(0.2), "matching": MatchingConfig()},
+    ],
+)
+def test_a_baseline_of_ones_own(arguments: dict[str, Any]) -> None:
+    assert "|rescale:baseline0.2|" in SemanticSimilarityScore(**arguments, rescale="baseline").signature
+
+
+def test_an_unknown_scale_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match="`rescale` must be 'baseline' or None, got 'percent'"):
+        semantic_similarity_score(PREDS, TARGET, stub_preset(), rescale=cast(Any, "percent"))
 
 
 def test_gradients_end_here() -> None:

@@ -461,6 +461,19 @@ class TestParts:
         assert "|preset:custom|seg:QuarterSegmenter|rel:AboveRelations|enc:ColourEncoder|" in changed[4].signature
         assert SemanticSimilarityScore(matching=load_preset().matching).signature == lite.signature
 
+    def test_signature_of_a_rescaled_score(self) -> None:
+        plain, rescaled = SemanticSimilarityScore(), SemanticSimilarityScore(rescale="baseline")
+        baseline = load_preset("lite").baseline
+        *parts, version = plain.signature.split("|")
+        assert rescaled.signature.split("|") == [*parts, f"rescale:baseline{baseline}", version]
+        *parts, version = plain.long_signature().split("|")
+        assert rescaled.long_signature().split("|") == [*parts, f"rescale:baseline={baseline}", version]
+        other = SemanticSimilarityScore(rescale="baseline", overrides={"baseline": 0.25})
+        assert "|preset:lite|" in other.signature
+        assert "|rescale:baseline0.25|" in other.signature
+        assert SemanticSimilarityScore(overrides={"baseline": 0.25}).signature == plain.signature
+        assert len({int(metric.settings) for metric in (plain, rescaled, other)}) == 3
+
     def test_same_arguments_as_the_function(self) -> None:
         of_metric = inspect.signature(SemanticSimilarityScore).parameters
         of_function = inspect.signature(semantic_similarity_score).parameters

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import gc
 import pickle
 import threading
@@ -28,6 +29,11 @@ def test_matching_takes_no_part_in_the_networks() -> None:
     plain = PooledNetworks(stub_preset("shared"))
     changed = PooledNetworks(stub_preset("shared", MatchingConfig(iterations=2)))
     assert plain.on(CPU) is changed.on(CPU)
+
+
+def test_nor_does_the_baseline() -> None:
+    preset = stub_preset("shared")
+    assert pooled_networks(preset, CPU) is pooled_networks(dataclasses.replace(preset, baseline=0.4), CPU)
 
 
 def test_other_settings_or_another_device_make_other_networks() -> None:

@@ -119,6 +119,18 @@ def test_overriding_a_setting_with_itself_changes_nothing() -> None:
     assert load_preset("lite", {"segmenter.layer": 10}) == load_preset("lite", {}) == load_preset("lite")
 
 
+def test_a_baseline_is_that_of_the_settings_it_was_measured_with() -> None:
+    lite = load_preset("lite")
+    assert lite.baseline is not None
+    assert 0.3 < lite.baseline < 0.6
+    assert load_preset("lite", {"matching.iterations": 5}).baseline is None
+    assert load_preset("lite", {"segmenter.images_per_batch": 1}).baseline == lite.baseline, "which changes no score"
+    assert load_preset("lite", {"matching.iterations": 5, "baseline": 0.5}).baseline == 0.5
+    own = load_preset("lite", {"baseline": 0.5})
+    assert (own.name, own.baseline, own.signature()) == ("lite", 0.5, lite.signature())
+    assert load_preset("reference").baseline is None
+
+
 def test_overrides_may_take_whole_sections_and_several_settings() -> None:
     preset = load_preset("lite", {"matching": {"iterations": 2}, "matching.alpha": 1, "max_width": 400})
     assert (preset.matching.iterations, preset.matching.alpha, preset.max_width) == (2, 1.0, 400)
@@ -150,6 +162,8 @@ def test_another_kind_of_stage_starts_from_its_own_defaults() -> None:
         ({"matching.alpha": 2.0}, ValueError, "`alpha` must be in [0, 1], got 2.0"),
         ({"segmenter.image_size": 335}, ValueError, "`image_size` must be a positive multiple of 14, got 335"),
         ({"max_width": 0}, ValueError, "`max_width` must be at least 1 or None, got 0"),
+        ({"baseline": 1.0}, ValueError, "`baseline` must be in [0, 1) or None, got 1.0"),
+        ({"baseline": float("nan")}, ValueError, "`baseline` must be in [0, 1) or None, got nan"),
         ({"max_width": "wide"}, TypeError, "`max_width` must be int or NoneType, got 'wide' (str)"),
         ({"relation_similarity": "words"}, ValueError, "`relation_similarity` must be one of 'minilm', 'text'"),
         ({"max_width.x": 1}, TypeError, "`max_width` must be a mapping of settings, got None"),

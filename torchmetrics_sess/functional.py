@@ -14,7 +14,7 @@ from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.matching import MatchingConfig
 from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.presets import Preset
-from torchmetrics_sess.scoring import Images, Reduction, Scorer, check_reduction
+from torchmetrics_sess.scoring import Images, Reduction, Rescale, Scorer, check_reduction
 
 
 @overload
@@ -31,6 +31,7 @@ def semantic_similarity_score(
     data_range: Sequence[float | int] = (0.0, 1.0),
     return_std: Literal[False] = False,
     batch_size: int | None = None,
+    rescale: Rescale = None,
     device: torch.device | str | None = None,
 ) -> Float[Tensor, "*n"]: ...
 
@@ -49,6 +50,7 @@ def semantic_similarity_score(
     data_range: Sequence[float | int] = (0.0, 1.0),
     return_std: Literal[True],
     batch_size: int | None = None,
+    rescale: Rescale = None,
     device: torch.device | str | None = None,
 ) -> tuple[Float[Tensor, "*n"], Float[Tensor, ""]]: ...
 
@@ -66,6 +68,7 @@ def semantic_similarity_score(
     data_range: Sequence[float | int] = (0.0, 1.0),
     return_std: bool = False,
     batch_size: int | None = None,
+    rescale: Rescale = None,
     device: torch.device | str | None = None,
 ) -> Float[Tensor, "*n"] | tuple[Float[Tensor, "*n"], Float[Tensor, ""]]:
     """Score how much of the meaning of each ``target`` its counterpart in ``preds`` keeps, after Fan et al. (2024).
@@ -88,6 +91,8 @@ def semantic_similarity_score(
         return_std: whether to return the standard deviation over the pairs too (that of these scores: divided by N).
         batch_size: how many pairs go through the networks at once, which bounds memory and changes no score; by
             default, all.
+        rescale: ``"baseline"`` for a scale on which unrelated images score about 0: ``(score - b) / (1 - b)``, at least
+            0 and at most 1, with ``b`` the preset's baseline. The signature says so.
         device: where the networks work; by default, where ``preds`` are.
 
     Returns:
@@ -95,10 +100,11 @@ def semantic_similarity_score(
         ``return_std``, the score and the standard deviation.
 
     Raises:
-        ValueError: for images of a wrong shape or range, or a setting that is unknown or out of range.
+        ValueError: for images of a wrong shape or range, a setting that is unknown or out of range, or
+            ``rescale`` without a baseline for these settings.
         TypeError: for images or settings of a wrong type.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torchmetrics_sess import semantic_similarity_score
         >>> images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -116,6 +122,7 @@ def semantic_similarity_score(
         matching=matching,
         data_range=data_range,
         batch_size=batch_size,
+        rescale=rescale,
     )
     scores = torch.tensor(scorer(preds, target, device), dtype=torch.float64, device="cpu")
     place = torch.device(device or (preds.device if isinstance(preds, Tensor) else preds[0].device))

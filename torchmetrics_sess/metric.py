@@ -17,7 +17,7 @@ from torchmetrics_sess.cache import CacheInfo
 from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.matching import MatchingConfig
 from torchmetrics_sess.presets import Preset
-from torchmetrics_sess.scoring import Images, Reduction, Scorer, check_reduction
+from torchmetrics_sess.scoring import Images, Reduction, Rescale, Scorer, check_reduction
 
 # Scores are counted in whole units. Sums of integers are exact, so that no order of batches or processes changes a
 # bit; they are out of reach of `.half()` or `.to(torch.bfloat16)`; and every device knows them, unlike float64. There
@@ -70,6 +70,8 @@ class SemanticSimilarityScore(Metric):
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
         batch_size: how many pairs go through the networks at once, which bounds memory and changes no score; by
             default, all of an update.
+        rescale: ``"baseline"`` for a scale on which unrelated images score about 0: ``(score - b) / (1 - b)``, at least
+            0 and at most 1, with ``b`` the preset's baseline. The signature says so.
         cache_targets: whether to keep the scene graphs of targets, which are the same in every validation epoch, so
             that later epochs extract those of ``preds`` alone: ``False``; ``True`` for memory; or a folder, which
             survives the run and may be shared by the processes of this one and others.
@@ -79,11 +81,11 @@ class SemanticSimilarityScore(Metric):
         kwargs: additional arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: for a setting that is unknown or out of range, arguments that exclude each other, or a folder for
-            targets that cannot be written to.
+        ValueError: for a setting that is unknown or out of range, arguments that exclude each other, ``rescale``
+            without a baseline for these settings, or a folder for targets that cannot be written to.
         TypeError: for a setting of a wrong type.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torchmetrics_sess import SemanticSimilarityScore
         >>> sess = SemanticSimilarityScore()
@@ -117,6 +119,7 @@ class SemanticSimilarityScore(Metric):
         reduction: Reduction = "mean",
         data_range: Sequence[float | int] = (0.0, 1.0),
         batch_size: int | None = None,
+        rescale: Rescale = None,
         cache_targets: bool | str | Path = False,
         cache_size_mib: float | int = 512,
         **kwargs: Any,
@@ -132,6 +135,7 @@ class SemanticSimilarityScore(Metric):
             matching=matching,
             data_range=data_range,
             batch_size=batch_size,
+            rescale=rescale,
             cache_targets=cache_targets,
             cache_size_mib=cache_size_mib,
         )
@@ -222,7 +226,7 @@ class SemanticSimilarityScore(Metric):
             ValueError: if the metric was made with another ``reduction``, nothing has been scored yet, or ``level`` or
                 ``resamples`` is out of range.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from torchmetrics_sess import SemanticSimilarityScore
             >>> sess = SemanticSimilarityScore(reduction="none")
@@ -257,7 +261,7 @@ class SemanticSimilarityScore(Metric):
 
         All are 0 with ``cache_targets=False``. :meth:`reset` leaves them as they are.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from torchmetrics_sess import SemanticSimilarityScore
             >>> sess = SemanticSimilarityScore(cache_targets=True)

@@ -88,8 +88,8 @@ def pooled_networks(preset: Preset, device: torch.device) -> Networks:
     Raises:
         MissingWeightError: if they have to be built, and weights are not here and cannot be had.
     """
-    # Presets that differ in matching alone have the same networks.
-    networks_alone = dataclasses.replace(preset, name="", matching=MatchingConfig())
+    # Presets that differ only in what is done with graphs have the same networks.
+    networks_alone = dataclasses.replace(preset, name="", matching=MatchingConfig(), baseline=None)
     # A device without an index is the current one of its kind.
     device = torch.empty(0, device=device).device
     with _lock:

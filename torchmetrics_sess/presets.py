@@ -84,9 +84,12 @@ class Preset:
         relation_similarity: how alike two predicates are: ``"text"`` asks the encoder's text tower, ``"minilm"`` is a
             table that ships with the package.
         max_width: wider images are shrunk to this width first; ``None`` leaves them.
+        baseline: what unrelated images score on average, in [0, 1), for scores that are to be rescaled; ``None`` if
+            that is not known. It changes no other score.
 
     Raises:
-        ValueError: for a ``max_width`` below 1, or an encoder that embeds no text where it is asked to.
+        ValueError: for a ``max_width`` below 1, a ``baseline`` out of range, or an encoder that embeds no text where
+            it is asked to.
     """
 
     name: str
@@ -97,10 +100,13 @@ class Preset:
     matching: MatchingConfig = dataclasses.field(default_factory=MatchingConfig)
     relation_similarity: Literal["minilm", "text"] = setting("minilm", short="R:")
     max_width: int | None = setting(800, short="width")
+    baseline: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_width is not None and self.max_width < 1:
             raise ValueError(f"`max_width` must be at least 1 or None, got {self.max_width}")
+        if self.baseline is not None and not 0 <= self.baseline < 1:
+            raise ValueError(f"`baseline` must be in [0, 1) or None, got {self.baseline}")
         if self.relation_similarity == "text" and not isinstance(self.encoder, TextTowerConfig):
             raise ValueError(
                 f"`relation_similarity` is 'text', but the encoder {self.encoder.kind!r} embeds no text: use 'minilm'"
@@ -160,7 +166,7 @@ class Preset:
         Args:
             long: spell the settings' names out.
 
-        Example:
+        Examples:
             >>> load_preset("lite").signature().split("|")[:2]
             ['SeSS', 'preset:lite']
         """
@@ -179,7 +185,7 @@ class Preset:
     def extraction_signature(self) -> str:
         """Name every setting and weight that can change a scene graph, and the version: not those of matching.
 
-        Example:
+        Examples:
             >>> lite, matched_otherwise = load_preset("lite"), load_preset("lite", {"matching.iterations": 1})
             >>> lite.extraction_signature() == matched_otherwise.extraction_signature()
             True
@@ -199,7 +205,7 @@ class Preset:
 def preset_names() -> list[str]:
     """Return the names of the presets that ship with the package.
 
-    Example:
+    Examples:
         >>> "lite" in preset_names()
         True
     """
@@ -209,6 +215,9 @@ def preset_names() -> list[str]:
 def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] | None = None) -> Preset:
     """Read a preset and apply overrides.
 
+    The baseline of a preset is that of its settings: if one that can change a score is overridden, ``baseline`` is
+    ``None``, unless it is overridden too.
+
     Args:
         name_or_path: a name of :func:`preset_names`, or the path of a YAML file of the same form.
         overrides: settings by dotted name, such as ``{"matching.iterations": 3}``.
@@ -217,7 +226,7 @@ def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] 
         ValueError: for an unknown preset, an unknown setting (the nearest valid one is named), or a value out of range.
         TypeError: for a value of a wrong type.
 
-    Example:
+    Examples:
         >>> load_preset("lite", {"matching.iterations": 3}).matching.iterations
         3
         >>> load_preset("lite", {"matching.iteration": 3})
@@ -234,7 +243,7 @@ def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] 
     changed = _preset(name, values)
     if changed.signature(long=True) == preset.signature(long=True):
         return changed
-    return dataclasses.replace(changed, name=f"{name}*")
+    return dataclasses.replace(changed, name=f"{name}*", baseline=changed.baseline if "baseline" in overrides else None)
 
 
 def _preset(name: str, values: Mapping[str, Any]) -> Preset:

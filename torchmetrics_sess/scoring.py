@@ -26,6 +26,7 @@ from torchmetrics_sess.stages import Image
 
 Images: TypeAlias = Tensor | Sequence[Tensor]
 Reduction: TypeAlias = Literal["mean", "sum", "none"] | None
+Rescale: TypeAlias = Literal["baseline"] | None
 
 
 class Scorer:
@@ -41,6 +42,8 @@ class Scorer:
         matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
         batch_size: how many pairs of images go through the networks at once; by default, all of a call.
+        rescale: ``"baseline"`` for ``(score - b) / (1 - b)``, at least 0 and at most 1, with ``b`` the preset's
+            baseline, which is what unrelated images score on average.
         cache_targets: whether and where to keep the scene graphs of targets: ``True`` for memory, or a folder.
         cache_size_mib: how much memory they may take, in MiB.
 
@@ -60,6 +63,7 @@ class Scorer:
         matching: MatchingConfig | None = None,
         data_range: Sequence[float | int] = (0.0, 1.0),
         batch_size: int | None = None,
+        rescale: Rescale = None,
         cache_targets: bool | str | Path = False,
         cache_size_mib: float | int = 512,
     ) -> None:
@@ -90,6 +94,7 @@ class Scorer:
                 )
             self.matching = matching or MatchingConfig()
             self.networks = GivenNetworks(Networks(extractor, relation_similarity))
+        self.baseline = None if rescale is None else self._baseline(rescale, own="baseline" in (overrides or {}))
         self.cache = None if cache_targets is False else GraphCache(cache_targets, cache_size_mib)
 
     def __call__(self, preds: Images, target: Images, device: torch.device | str | None = None) -> list[float]:
@@ -118,7 +123,7 @@ class Scorer:
                 chunk = slice(start, start + size)
                 graphs = self._extract(networks.extractor, images[chunk], references[chunk], target[chunk])
                 chunks.append(matcher.submit(match_graph_pairs, *graphs, known, self.matching))
-            return [result.score for chunk in chunks for result in chunk.result()]
+            return [self._rescaled(result.score) for chunk in chunks for result in chunk.result()]
 
     def cache_info(self) -> CacheInfo:
         """Say what the cache of target graphs has done; without one, all is 0."""
@@ -127,7 +132,8 @@ class Scorer:
     def fingerprint(self) -> int:
         """Return a number that tells scorers of other results apart, within this process."""
         networks = self.preset or id(self.networks.on(torch.device("cpu")).extractor)
-        return hash((networks, self.matching, self.data_range, id(self.relation_similarity))) % 2**32
+        parts = networks, self.matching, self.data_range, id(self.relation_similarity), self.baseline
+        return hash(parts) % 2**32
 
     def signature(self, *, long: bool = False) -> str:
         """Name everything that can change a score, version last.
@@ -157,7 +163,33 @@ class Scorer:
             content = self.relation_similarity.detach().cpu().double().contiguous().numpy().tobytes()
             named = table + hashlib.sha256(content).hexdigest()[:8]
             parts = [named if part.startswith(table) else part for part in parts]
+        if self.baseline is not None:
+            parts.insert(-1, f"rescale:baseline{'=' if long else ''}{self.baseline}")
         return "|".join(parts)
+
+    def _baseline(self, rescale: Rescale, *, own: bool) -> float:
+        """Return the baseline to rescale by; ``own`` says that it was given for the settings at hand."""
+        if rescale != "baseline":
+            raise ValueError(f"`rescale` must be 'baseline' or None, got {rescale!r}")
+        if self.preset is None:
+            reason = "an `extractor` of your own has no baseline"
+        elif self.relation_similarity is not None and not own:
+            reason = f"that of {self.preset.name!r} was measured with its own `relation_similarity`"
+        elif self.preset.baseline is not None:
+            return self.preset.baseline
+        elif self.preset.name.endswith("*"):
+            reason = f"that of {self.preset.name.rstrip('*')!r} was measured without your changes to its settings"
+        else:
+            reason = f"none was measured for the preset {self.preset.name!r}"
+        raise ValueError(
+            f"`rescale='baseline'` needs the score of unrelated images, but {reason}; measure yours with "
+            f"benchmarks/calibrate_baseline.py and pass it in `overrides` as `baseline`"
+        )
+
+    def _rescaled(self, score: float) -> float:
+        if self.baseline is None:
+            return score
+        return min(max((score - self.baseline) / (1 - self.baseline), 0.0), 1.0)
 
     def _extract(
         self, extractor: SceneGraphExtractor, preds: list[Image], target: list[Image], originals: Images
@@ -167,7 +199,8 @@ class Scorer:
             graphs = extractor.extract(preds + target)
             return graphs[: len(preds)], graphs[len(preds) :]
         device = extractor.device or preds[0].device
-        networks = self.preset.extraction_signature() if self.preset else "the same as ever in this process"
+        # An extractor of one's own is the only one that its cache ever meets.
+        networks = self.preset.extraction_signature() if self.preset else ""
         recipe = f"{networks}|data_range={self.data_range}|torch={torch.__version__}|{_arithmetic(device)}"
         return self.cache.extract(extractor, preds, target, self.cache.keys(list(originals), recipe))
 
@@ -200,4 +233,5 @@ def _preset(
         raise ValueError("`overrides` change a preset as it is loaded: pass the preset by name or path beside them")
     if matching is None or matching == preset.matching:
         return preset
-    return dataclasses.replace(preset, name=f"{preset.name.rstrip('*')}*", matching=matching)
+    baseline = preset.baseline if overrides and "baseline" in overrides else None
+    return dataclasses.replace(preset, name=f"{preset.name.rstrip('*')}*", matching=matching, baseline=baseline)
