@@ -53,7 +53,7 @@ class GraphCache:
         ValueError: if ``size_mib`` is not positive, or nothing can be written in the folder.
         TypeError: if ``place`` is neither ``True`` nor a folder.
 
-    Example:
+    Examples:
         >>> GraphCache().info()
         CacheInfo(hits=0, misses=0, size=0, bytes=0)
     """
