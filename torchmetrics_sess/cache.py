@@ -23,7 +23,7 @@ from torchmetrics_sess.stages import Image
 
 
 class CacheInfo(NamedTuple):
-    """What a cache has done so far, in the manner of :func:`functools.lru_cache`.
+    """What a cache has done so far, in the manner of ``functools.lru_cache``.
 
     Args:
         hits: targets whose graph was at hand.
@@ -175,7 +175,7 @@ class _Memory:
 
 
 class _Folder:
-    """Keeps every graph in a file that :meth:`SceneGraph.load` reads too, named by its key.
+    """Keeps every graph in a file that ``SceneGraph.load`` reads too, named by its key.
 
     A file appears whole or not at all, so that any number of processes may read and write. What is in a file is
     believed only if the digest in its header is that of its content and its key.

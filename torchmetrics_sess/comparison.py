@@ -135,15 +135,15 @@ def image_metrics(
     them once.
 
     Args:
-        names: any of :data:`METRICS`.
+        names: any of ``METRICS``.
         device: where they work.
-        preset: of ``sess`` alone, as for :func:`torchmetrics_sess.semantic_similarity_score`.
+        preset: of ``sess`` alone, as for ``torchmetrics_sess.semantic_similarity_score``.
         overrides: settings of that preset to change.
         on_missing: is called with the name of a metric that cannot be had and the reason, and the metric is left out;
             by default, that is an error.
 
     Raises:
-        ValueError: for a name that is none of :data:`METRICS`, or an unknown preset or setting.
+        ValueError: for a name that is none of ``METRICS``, or an unknown preset or setting.
         MissingMetricError: if weights are not here and cannot be had.
 
     Examples:
@@ -184,7 +184,7 @@ def image_metrics(
 
 
 def available_metrics(preset: str | Path | Preset = "lite") -> list[str]:
-    """Return the names of the metrics that need no download, in the order of :data:`METRICS`.
+    """Return the names of the metrics that need no download, in the order of ``METRICS``.
 
     Args:
         preset: of ``sess``.
@@ -284,7 +284,7 @@ def _digest(image: Image) -> bytes:
 
 
 class _Stores:
-    """One :class:`_SceneGraphs` for all metrics whose presets have the same networks."""
+    """One ``_SceneGraphs`` for all metrics whose presets have the same networks."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -36,7 +36,7 @@ class Explanation:
 
         1 - score = (1 - w) · (sum p_ij (1 - L_ij) + sum unmatched) + w · (1 - image_score)
 
-    Every term is one row of :meth:`to_rows`. No term is negative, as long as no similarity exceeds 1. Objects are
+    Every term is one row of ``to_rows``. No term is negative, as long as no similarity exceeds 1. Objects are
     numbered from 0, as in the graphs.
 
     Args:
@@ -180,7 +180,7 @@ def explain(
     Args:
         preds: the image to judge, ``[3, H, W]`` or ``[1, 3, H, W]``; uint8, or floating point within ``data_range``.
         target: the image to compare it with; its size may differ.
-        preset: name of a preset, path of a YAML file, or a :class:`torchmetrics_sess.presets.Preset`.
+        preset: name of a preset, path of a YAML file, or a ``torchmetrics_sess.presets.Preset``.
         overrides: settings of the preset to change, by dotted name, such as ``{"matching.iterations": 3}``.
         extractor: a ready-made extractor in place of a preset's; needs ``relation_similarity``.
         relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.

@@ -76,13 +76,13 @@ class SceneGraphExtractor:
             One graph per image, in the order given, all tensors on the CPU.
 
         Raises:
-            ValueError: for images of a wrong shape or range, see :func:`torchmetrics_sess.images.prepare_images`.
+            ValueError: for images of a wrong shape or range, see ``torchmetrics_sess.images.prepare_images``.
             TypeError: for images of a wrong dtype.
         """
         return self.extract(prepare_images(images, "images"), masks=masks)
 
     def extract(self, images: list[Image], *, masks: bool = False) -> list[SceneGraph]:
-        """Do what a call does, for images that :func:`torchmetrics_sess.images.prepare_images` has already checked."""
+        """Do what a call does, for images that ``torchmetrics_sess.images.prepare_images`` has already checked."""
         if self.device is not None:
             images = [image.to(self.device, non_blocking=True) for image in images]
         with full_precision(images[0].device):

@@ -74,14 +74,14 @@ def semantic_similarity_score(
     """Score how much of the meaning of each ``target`` its counterpart in ``preds`` keeps, after Fan et al. (2024).
 
     Each image becomes a scene graph, and the graphs of each pair are matched; see
-    :class:`torchmetrics_sess.SemanticSimilarityScore`. The networks of the preset and device used last stay in memory
+    ``torchmetrics_sess.SemanticSimilarityScore``. The networks of the preset and device used last stay in memory
     for the next call.
 
     Args:
         preds: ``[N, 3, H, W]``, or ``[N, 1, H, W]`` for greyscale, or a list of images of any sizes; uint8, or floating
             point within ``data_range``.
         target: as many images; their sizes may differ from those of ``preds``.
-        preset: name of a preset, path of a YAML file, or a :class:`torchmetrics_sess.presets.Preset`.
+        preset: name of a preset, path of a YAML file, or a ``torchmetrics_sess.presets.Preset``.
         overrides: settings of the preset to change, by dotted name, such as ``{"matching.iterations": 3}``.
         extractor: a ready-made extractor in place of a preset's; needs ``relation_similarity``.
         relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.

@@ -24,7 +24,7 @@ class SceneGraph:
         centers: mean (row / height, column / width) of every object's pixels, ``[n, 2]`` in [0, 1].
         importance: positive weights that sum to 1, ``[n]``.
         relation: integer predicate of the ordered pair (subject, object), ``[n, n]``; -1 where there is none and on
-            the diagonal. Indices refer to :data:`torchmetrics_sess.relations.PREDICATES`.
+            the diagonal. Indices refer to ``torchmetrics_sess.relations.PREDICATES``.
         confidence: probability of that predicate, ``[n, n]`` in [0, 1]; -1 where there is none.
         image_feature: unit-norm embedding of the whole image, ``[d]``.
         masks: the pixels of every object, ``[n, H, W]``; optional, because a score does not need them.
@@ -84,7 +84,7 @@ class SceneGraph:
         return list(zip(subject.tolist(), self.relation[subject, obj].tolist(), obj.tolist(), strict=True))
 
     def to(self, *args: Any, **kwargs: Any) -> SceneGraph:
-        """Move or cast like :meth:`torch.Tensor.to`; a floating dtype leaves predicates and masks as they are."""
+        """Move or cast like ``torch.Tensor.to``; a floating dtype leaves predicates and masks as they are."""
         moved: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -114,7 +114,7 @@ class SceneGraph:
 
     @classmethod
     def load(cls, path: str | Path) -> SceneGraph:
-        """Read a graph written by :meth:`save`.
+        """Read a graph written by ``save``.
 
         Raises:
             ValueError: if the file is not a scene graph of this layout.

@@ -22,7 +22,7 @@ _FLOOR = 1e-12
 
 @dataclass(frozen=True)
 class ImportanceConfig:
-    """Settings of :func:`object_importance`; the defaults are those of the published numbers.
+    """Settings of ``object_importance``; the defaults are those of the published numbers.
 
     Args:
         k1: root taken of the saliency under a mask; larger values bring large and small objects closer together.

@@ -60,7 +60,7 @@ class SemanticSimilarityScore(Metric):
         its cache; a pickle of it, and hence every process of a distributed run, starts with an empty memory.
 
     Args:
-        preset: name of a preset, path of a YAML file, or a :class:`torchmetrics_sess.presets.Preset`.
+        preset: name of a preset, path of a YAML file, or a ``torchmetrics_sess.presets.Preset``.
         overrides: settings of the preset to change, by dotted name, such as ``{"matching.iterations": 3}``.
         extractor: a ready-made extractor in place of a preset's; needs ``relation_similarity``. It stays on its device;
             copies of the metric share it, and a pickle of the metric contains it.
@@ -78,7 +78,7 @@ class SemanticSimilarityScore(Metric):
         cache_size_mib: how much memory to use at most, in MiB; beyond it, the least recently used graphs go. In
             ``lite`` a graph takes 48 kB whatever the size of its image, so that 512 MiB hold 11000. A folder is not
             bounded: it grows by as much for every different target.
-        kwargs: additional arguments of :class:`torchmetrics.Metric`.
+        kwargs: additional arguments of ``torchmetrics.Metric``.
 
     Raises:
         ValueError: for a setting that is unknown or out of range, arguments that exclude each other, ``rescale``
@@ -259,7 +259,7 @@ class SemanticSimilarityScore(Metric):
     def cache_info(self) -> CacheInfo:
         """Return hits, misses, size and bytes of the cache of target graphs, as this process has seen it.
 
-        All are 0 with ``cache_targets=False``. :meth:`reset` leaves them as they are.
+        All are 0 with ``cache_targets=False``. ``reset`` leaves them as they are.
 
         Examples:
             >>> import torch

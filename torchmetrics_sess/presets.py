@@ -49,7 +49,7 @@ class StageConfig(Protocol):
     kind: ClassVar[str]
 
     def weights(self) -> list[str]:
-        """Return the names, in :data:`torchmetrics_sess.weights.WEIGHTS`, of all that :meth:`build` will fetch."""
+        """Return the names, in ``torchmetrics_sess.weights.WEIGHTS``, of all that ``build`` will fetch."""
         ...
 
     def digests(self) -> list[str]:
@@ -219,7 +219,7 @@ def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] 
     ``None``, unless it is overridden too.
 
     Args:
-        name_or_path: a name of :func:`preset_names`, or the path of a YAML file of the same form.
+        name_or_path: a name of ``preset_names``, or the path of a YAML file of the same form.
         overrides: settings by dotted name, such as ``{"matching.iterations": 3}``.
 
     Raises:

@@ -101,7 +101,7 @@ class Scorer:
         """Return the score of every pair, in order.
 
         Args:
-            preds: ``[N, 3, H, W]``, or a list of ``[3, H, W]``; see :func:`torchmetrics_sess.images.prepare_images`.
+            preds: ``[N, 3, H, W]``, or a list of ``[3, H, W]``; see ``torchmetrics_sess.images.prepare_images``.
             target: as many images.
             device: where the networks of a preset are to work; by default, where ``preds`` are.
 

@@ -21,7 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Tokens(NamedTuple):
-    """What one pass through :class:`DinoSaliencyNetwork` gives.
+    """What one pass through ``DinoSaliencyNetwork`` gives.
 
     Args:
         patches: embedding of every patch at the tapped layer, final layer norm applied, ``[b, rows, columns, d]``.

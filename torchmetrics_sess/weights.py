@@ -105,7 +105,7 @@ def fetch(name: str) -> Path:
 
 
 def fetch_all(names: Iterable[str]) -> list[Path]:
-    """Do what :func:`fetch` does for several weights; one error names all that are missing.
+    """Do what ``fetch`` does for several weights; one error names all that are missing.
 
     Raises:
         ValueError: if there is no weight of one of the names.

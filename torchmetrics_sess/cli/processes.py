@@ -51,7 +51,7 @@ class Processes:
         """Pass on the results of all processes, in the order of the batches; only the first process gets any.
 
         Args:
-            results: one for each batch of this process, see :meth:`share`.
+            results: one for each batch of this process, see ``share``.
             total: how many batches all processes have.
         """
         if self.count == 1:

@@ -52,15 +52,15 @@ class ResultsError(ValueError):
 class ResultsFile:
     """A results file, ``.csv`` or ``.json``, that survives the end of the run that writes it.
 
-    A CSV file grows row by row. For JSON, the rows grow in a CSV file beside it, ``.NAME.part``, and :meth:`finish`
-    puts the JSON in place at once. A run that is started again reads with :meth:`kept` what is there, and goes on with
+    A CSV file grows row by row. For JSON, the rows grow in a CSV file beside it, ``.NAME.part``, and ``finish``
+    puts the JSON in place at once. A run that is started again reads with ``kept`` what is there, and goes on with
     what is not. Work comes in batches, of which only whole ones are kept: so the networks see the same batches as in
     an uninterrupted run, and the file is the same to the last bit.
 
     Args:
         path: the file.
         signature: of the scores, written into every row.
-        columns: names of further numbers to write, after the fixed :data:`COLUMNS`.
+        columns: names of further numbers to write, after the fixed ``COLUMNS``.
         overwrite: start anew, whatever is there.
 
     Raises:
@@ -94,7 +94,7 @@ class ResultsFile:
     def kept(self, batches: Iterable[Sequence[FilePair]]) -> Iterator[list[Row]]:
         """Pass on the rows that are there already, batch by batch, up to the first batch that is not all there.
 
-        What comes after them in the file is overwritten by the next :meth:`append`: a batch cut short, half a line.
+        What comes after them in the file is overwritten by the next ``append``: a batch cut short, half a line.
 
         Raises:
             ResultsError: if the file holds results of other pairs, or of another signature.

@@ -94,7 +94,7 @@ class Summary:
         return [{"recon_folder": name, **folder.describe()} for name, folder in self.folders.items()]
 
     def show(self, found: Sequence[Mapping[str, Any]], signature: str) -> None:
-        """Print what :meth:`describe` has found, and the signature under it."""
+        """Print what ``describe`` has found, and the signature under it."""
         console = results()
         if not self.scored:
             console.print("no pair could be scored", soft_wrap=True)

@@ -18,7 +18,7 @@ from torchmetrics_sess.stages import Embeddings, Image, Segmentation
 
 @dataclass(frozen=True)
 class DinoEncoderConfig:
-    """Settings of :class:`DinoEncoder`: there are none."""
+    """Settings of ``DinoEncoder``: there are none."""
 
     kind: ClassVar[str] = "dino"
 

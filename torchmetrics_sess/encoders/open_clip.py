@@ -75,14 +75,14 @@ class OpenClipEncoderConfig:
         )
 
     def text_tower(self) -> str:
-        """Name the model and the weights that :meth:`OpenClipEncoder.encode_text` depends on."""
+        """Name the model and the weights that ``OpenClipEncoder.encode_text`` depends on."""
         return "-".join([self.model, self.pretrained, *self.digests()])
 
 
 class OpenClipEncoder(nn.Module):
     """Embeds the bounding-box crop of every mask, and the whole image, with an OpenCLIP model.
 
-    An encoder in the sense of :class:`torchmetrics_sess.stages.Encoder`. The crops of all images of a call form one
+    An encoder in the sense of ``torchmetrics_sess.stages.Encoder``. The crops of all images of a call form one
     stream, cut into batches of a fixed number. Preprocessing is that of ``preprocess`` done on the device: features
     equal those of the PIL transform to 1e-3. Features are float32 and unit-norm, and zero in slots without an object.
     Where masks are soft, a pixel counts to the object that it most belongs to.
@@ -149,7 +149,7 @@ class OpenClipEncoder(nn.Module):
             pretrained: its weights, by open_clip's name, or a local file.
             device: where to run.
             cache_dir: where open_clip keeps what it downloads. By default the checkpoints of the presets are those that
-                :mod:`torchmetrics_sess.weights` knows and checks, and open_clip has its own place for all others.
+                ``torchmetrics_sess.weights`` knows and checks, and open_clip has its own place for all others.
             crops_per_batch: as for the class.
             dtype: as for the class.
 

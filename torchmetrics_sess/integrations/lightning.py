@@ -55,7 +55,7 @@ class SeSSCallback(Callback):
     Args:
         preds: where the reconstructions are. A key or an index is looked up in what the step returned, if that is a
             mapping or a sequence and has it, and else in the batch; anything else can be said by a function of both,
-            ``preds(outputs, batch)``. Found must be images as :class:`torchmetrics_sess.SemanticSimilarityScore` takes
+            ``preds(outputs, batch)``. Found must be images as ``torchmetrics_sess.SemanticSimilarityScore`` takes
             them.
         target: where the originals are; likewise.
         every_n_epochs: in a training, score in every n-th epoch only, counted as ``ModelCheckpoint`` does: epochs n,
@@ -65,7 +65,7 @@ class SeSSCallback(Callback):
         stages: when to score: ``"validate"``, ``"test"``, or both.
         name: what the score is called, after ``val/`` or ``test/``.
         log_worst: whether to draw the worst pair; needs matplotlib.
-        metric_kwargs: further arguments of :class:`torchmetrics_sess.SemanticSimilarityScore`, such as ``preset``,
+        metric_kwargs: further arguments of ``torchmetrics_sess.SemanticSimilarityScore``, such as ``preset``,
             ``data_range``, ``batch_size`` or ``cache_targets``.
 
     Attributes:

@@ -103,7 +103,7 @@ def match_graph_pairs(
     config: MatchingConfig = RELEASED,
     threads: int | None = None,
 ) -> list[MatchResult]:
-    """Match many pairs of scene graphs at once; see :func:`match_graphs`.
+    """Match many pairs of scene graphs at once; see ``match_graphs``.
 
     Args:
         graphs_a: the scene graphs of some images.
@@ -116,7 +116,7 @@ def match_graph_pairs(
         One result per pair, in order.
 
     Raises:
-        ValueError: as for :func:`match_graphs`, or if the two sequences differ in length, or ``threads`` is below 1.
+        ValueError: as for ``match_graphs``, or if the two sequences differ in length, or ``threads`` is below 1.
 
     Examples:
         >>> match_graph_pairs([], [], relation_similarity=torch.eye(56))

@@ -19,7 +19,7 @@ from torchmetrics_sess.relations.vocabulary import PREDICATES
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """Embeds text, as :class:`torchmetrics_sess.encoders.OpenClipEncoder` does."""
+    """Embeds text, as ``torchmetrics_sess.encoders.OpenClipEncoder`` does."""
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "m d"]:
         """Return the unit-norm embedding of every prompt."""

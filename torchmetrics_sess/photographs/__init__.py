@@ -10,7 +10,7 @@ NAMES = ("astronaut", "cat", "coffee", "rocket")
 
 
 def open_photograph(name: str) -> Image.Image:
-    """Read one of :data:`NAMES`, as RGB of 384 pixels on its longer side.
+    """Read one of ``NAMES``, as RGB of 384 pixels on its longer side.
 
     Examples:
         >>> open_photograph("cat").size

@@ -22,7 +22,7 @@ _EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class GeometricRelationsConfig:
-    """Settings of :class:`GeometricRelationModel`.
+    """Settings of ``GeometricRelationModel``.
 
     Args:
         min_score: predicates that score less are left out; in [0, 1].
@@ -95,7 +95,7 @@ class GeometricRelationModel:
 
 
 def predicate_scores(segmentation: Segmentation) -> Float[Tensor, "b p k k"]:
-    """Score the seven predicates of :data:`_NAMES`, in that order, for every ordered pair (subject, object)."""
+    """Score the seven predicates of ``_NAMES``, in that order, for every ordered pair (subject, object)."""
     masks = functional.adaptive_avg_pool2d(segmentation.masks.float(), (_GRID, _GRID))
     below, beside = _contacts(masks), _contacts(masks.mT)
     lower, upper = _borders(masks)

@@ -226,14 +226,14 @@ class RelationHead(nn.Module):
 class RamRelationModel(nn.Module):
     """Predicates between masks from their tokens, as the released code of RelateAnything selects them.
 
-    A relation model in the sense of :class:`torchmetrics_sess.stages.RelationModel`. Of all triplets of an image the
+    A relation model in the sense of ``torchmetrics_sess.stages.RelationModel``. Of all triplets of an image the
     ``candidates`` most probable are ranked; the first ``keep_always`` stay, and those that follow while they reach
     ``min_score``. Objects that no triplet names leave the graph, unless there is no triplet at all. Every ordered pair
     carries its most probable triplet. Equal probabilities rank in the order of (predicate, subject, object).
 
     Args:
         head: the network.
-        candidates: see :class:`RamRelationConfig`, as for the next three.
+        candidates: see ``RamRelationConfig``, as for the next three.
         keep_always: triplets that stay whatever their score.
         min_score: probability that every further one must reach.
         drop_last: drop the last triplet that passed, as the released code does.

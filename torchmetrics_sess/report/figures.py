@@ -139,7 +139,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure in the format that the extension of ``path`` names; equal figures give equal files.
 
     Raises:
-        ValueError: for an extension other than those of :data:`FORMATS`.
+        ValueError: for an extension other than those of ``FORMATS``.
     """
     extension = Path(path).suffix.lower()
     if extension not in FORMATS:

@@ -28,7 +28,7 @@ def encode_images(
 
     Args:
         encoder: the image encoder of a SAM.
-        pixels: images as :meth:`segment_anything.modeling.Sam.preprocess` gives them.
+        pixels: images as ``segment_anything.modeling.Sam.preprocess`` gives them.
         dtype: ``torch.bfloat16`` runs in that precision.
     """
     with _precision(pixels.device, dtype):
@@ -102,7 +102,7 @@ class PromptDecoder:
 
     Args:
         sam: the model.
-        embedding: one image's embedding, from :func:`encode_images`.
+        embedding: one image's embedding, from ``encode_images``.
         dtype: ``torch.bfloat16`` runs in that precision, all but positions and the predicted IoU.
     """
 
@@ -143,7 +143,7 @@ class PromptDecoder:
         """Return the low-resolution logits of some masks.
 
         Args:
-            answers: what :meth:`answer` gave.
+            answers: what ``answer`` gave.
             prompt: which prompt each mask belongs to, ascending.
             slot: which of that prompt's masks it is.
         """

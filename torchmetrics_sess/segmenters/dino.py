@@ -22,7 +22,7 @@ _PATCH = 14
 
 @dataclass(frozen=True)
 class DinoSegmenterConfig:
-    """Settings of :class:`DinoSegmenter`.
+    """Settings of ``DinoSegmenter``.
 
     Args:
         image_size: side in pixels that images are squashed to; a multiple of 14.

@@ -34,11 +34,11 @@ _COUNTED_AT_ONCE = 2**24
 
 @dataclass(frozen=True)
 class SamSegmenterConfig:
-    """Which SAM to use and which of its masks to keep; what the settings mean is said at :class:`SamSegmenter`.
+    """Which SAM to use and which of its masks to keep; what the settings mean is said at ``SamSegmenter``.
 
     Args:
         checkpoint: the released checkpoint, which also names the architecture.
-        points_per_side: see :class:`SamSegmenter`, as for all that follow.
+        points_per_side: see ``SamSegmenter``, as for all that follow.
         pred_iou_thresh: lowest predicted IoU.
         stability_score_thresh: lowest stability score.
         stability_score_offset: how far the stability score moves the threshold of the logits.
@@ -88,7 +88,7 @@ class SamSegmenterConfig:
 class SamSegmenter(nn.Module):
     """Finds the objects of images with Segment Anything's automatic mask generation.
 
-    A segmenter in the sense of :class:`torchmetrics_sess.stages.Segmenter`. Masks and their order are those of
+    A segmenter in the sense of ``torchmetrics_sess.stages.Segmenter``. Masks and their order are those of
     ``segment_anything.SamAutomaticMaskGenerator`` with the same settings, after its result is sorted by area (largest
     first; equal areas keep its order) and cleared of near duplicates: going down the list, a mask goes if its IoU with
     one that stays exceeds ``duplicate_iou_thresh``. Every mask carries its token, the mask decoder's output for it,
@@ -334,7 +334,7 @@ def _pack(masks: Bool[Tensor, "k h w"]) -> UInt8[Tensor, "k bytes"]:
 
 
 def _unpack(packed: UInt8[Tensor, "k bytes"]) -> Bool[Tensor, "k bits"]:
-    """Undo :func:`_pack`, up to at most seven empty pixels at the end."""
+    """Undo ``_pack``, up to at most seven empty pixels at the end."""
     return (packed[:, None] >> _shifts(packed.device) & 1).flatten(1).bool()
 
 
