@@ -21,15 +21,17 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from torchmetrics_sess import SemanticSimilarityScore, semantic_similarity_score
+from torchmetrics_sess import SemanticSimilarityScore
 from torchmetrics_sess.cli.distortions import brighten, compress
+from torchmetrics_sess.comparison import ImageMetric, image_metrics
 
 QUALITIES = (95, 90, 80, 70, 60, 50, 40, 30, 20, 15, 10, 5)
 
 
 def main() -> int:
     photographs = load_photographs()
-    rows = [measure(name, photographs) for name in photographs]
+    sess = image_metrics(["sess"])["sess"]
+    rows = [measure(name, photographs, sess) for name in photographs]
     console = Console(width=180)
     table = Table("photograph", *(column for column in rows[0] if column != "photograph"))
     for row in rows:
@@ -45,7 +47,7 @@ def main() -> int:
     return int(failed)
 
 
-def measure(name: str, photographs: dict[str, Image.Image]) -> dict[str, str | float]:
+def measure(name: str, photographs: dict[str, Image.Image], sess: ImageMetric) -> dict[str, str | float]:
     photograph, box = photographs[name], OBJECTS[name]
     with_object = [other for other, its_box in OBJECTS.items() if its_box is not None and other != name]
     changed = {"itself": photograph}
@@ -65,10 +67,8 @@ def measure(name: str, photographs: dict[str, Image.Image]) -> dict[str, str | f
     others = [other for other in photographs if other != name]
     changed |= {f"unrelated {k}": photographs[others[(len(name) + 3 * k) % len(others)]] for k in (1, 2, 3)}
 
-    scores = semantic_similarity_score(
-        [tensor(image) for image in changed.values()], [tensor(photograph)] * len(changed), reduction="none"
-    )
-    by_name = dict(zip(changed, scores.tolist(), strict=True))
+    scores = sess([tensor(image) for image in changed.values()], [tensor(photograph)] * len(changed))
+    by_name = dict(zip(changed, scores, strict=True))
     row: dict[str, str | float] = {"photograph": name}
     row["itself"] = by_name["itself"]
     row |= {f"jpeg {quality}": by_name[f"jpeg {quality}"] for quality in (95, 50, 20, 10, 5)}
