@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few repetitions; nothing is written")
     quick = parser.parse_args().quick
-    rows = [measure(name, statement, 3 if quick else 15) for name, statement in STATEMENTS.items()]
+    rows = [measure(name, statement, 3 if quick else 7) for name, statement in STATEMENTS.items()]
     print(f"{'imported':>17} {'seconds':>8} {'against torchmetrics':>21}")
     for row in rows:
         print(f"{row['imported']:>17} {row['seconds']:8.2f} {row['ratio']:21.3f}")

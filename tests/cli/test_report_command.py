@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from stub_extractor import stub_preset
 
+from torchmetrics_sess.report import pictures
+
 Sess = Callable[..., Any]
 Folders = tuple[Path, Path]
 pytestmark = pytest.mark.usefixtures("stub_networks")
@@ -51,7 +53,7 @@ def test_scores_of_another_signature_are_shown_but_not_explained(sess: Sess, sco
 def test_without_matplotlib_the_images_are_shown(
     sess: Sess, scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torchmetrics_sess.report.pictures.find_spec", lambda name: None)
+    monkeypatch.setattr(pictures, "find_spec", lambda name: None)
     result = sess("report", scores, "-o", tmp_path / "report", "--pictures", 1)
     assert result.exit_code == 0
     assert "matplotlib draws them, which the extra `plot` installs" in result.stderr

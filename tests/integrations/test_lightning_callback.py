@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from stub_extractor import stub_images, stub_preset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from torch import Tensor, nn
+from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_sess.functional import semantic_similarity_score
@@ -342,7 +343,8 @@ def test_the_worst_pair_is_drawn(inference_mode: bool, tmp_path: Path, explained
     [(first, original, settings), (second, _, _)] = explained
     worst = expected(Pictures(5).images, model).argmin()
     assert torch.equal(original, Pictures(5).images[worst])
-    assert torch.equal(second, model(original[None])[0])
+    # The module met it in a batch, which may round differently.
+    assert_close(second, model(original[None])[0].detach())
     assert not torch.equal(first, second)
     assert settings == {"preset": PRESET, "device": torch.device("cpu")}
     events = EventAccumulator(loggers[1].log_dir or "").Reload()
