@@ -295,6 +295,15 @@ class SemanticSimilarityScore(Metric):
         self._computed = None
         return self
 
+    def state_dict(  # type: ignore[override]  # as TorchMetrics has it
+        self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
+        """Return what ``torchmetrics.Metric.persistent`` asks to keep: nothing, by default."""
+        state: dict[str, Any] = super().state_dict(destination=destination, prefix=prefix, keep_vars=keep_vars)
+        # PyTorch notes a version number for every module, by name: 50 bytes that a checkpoint would grow by.
+        getattr(state, "_metadata", {}).pop(prefix.removesuffix("."), None)
+        return state
+
     def extra_repr(self) -> str:
         """Say what is computed, for ``repr``."""
         preset = self._scorer.preset
