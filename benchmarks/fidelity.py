@@ -187,8 +187,8 @@ def main() -> None:
         mean, largest = float(np.abs(difference).mean()), float(np.abs(difference).max())
         print(f"{name:<42}" + "".join(f"{value:9.1e}" for value in (*by_case, mean, largest)))
         rows.append({"changed": name, "cases": by_case.tolist(), "mean": mean, "max": largest})
-    command = ["python", "benchmarks/fidelity.py", *(["--quick"] if quick else [])]
-    print(f"written to {write_results('fidelity', rows, command)}")
+    if not quick:
+        print(f"written to {write_results('fidelity', rows, ['python', 'benchmarks/fidelity.py'])}")
 
 
 if __name__ == "__main__":

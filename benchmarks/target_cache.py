@@ -58,7 +58,8 @@ def main() -> None:
             f"{row['cache']:>8} {row['first epoch s']:9.2f} {row['later epochs s']:8.2f} {row['faster']:7.2f}x "
             f"{row['hits']:6d} {row['misses']:7d} {row['bytes'] / 2**10:8.1f} {row['same scores']!s:>11}"
         )
-    print(write_results(f"target_cache-{device.type}", rows, ["python", *sys.argv]))
+    if not arguments.quick:
+        print(write_results(f"target_cache-{device.type}", rows, ["python", *sys.argv]))
 
 
 def measure(

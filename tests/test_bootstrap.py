@@ -1,4 +1,4 @@
-"""The confidence interval of a mean: that of the bootstrap, whoever asks."""
+"""The confidence interval of a mean is that of the bootstrap."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import bootstrap
-from stub_extractor import stub_images, stub_preset
 
-from torchmetrics_sess import SemanticSimilarityScore
 from torchmetrics_sess.bootstrap import confidence_interval
 
 VALUES = torch.rand(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 3
@@ -22,13 +20,6 @@ def test_it_is_the_interval_of_scipy(level: float) -> None:
     # Two draws of the resamples differ by a few percent of the width.
     slack = 0.1 * (expected.high - expected.low)
     assert confidence_interval(VALUES, level, resamples=5000) == pytest.approx(tuple(expected), abs=slack)
-
-
-def test_it_is_the_interval_of_the_metric() -> None:
-    metric = SemanticSimilarityScore(stub_preset(), reduction="none")
-    images = stub_images(6)
-    metric.update(images, images.flip(0))
-    assert confidence_interval(metric.compute()) == pytest.approx(metric.confidence_interval(), abs=1e-7)
 
 
 def test_the_seed_decides_the_draws() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.model_summary.model_summary import ModelSummary
 from stub_extractor import BUILT, stub_images, stub_preset
+from tiny_codec import TinyCodec
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -25,18 +26,8 @@ pytestmark = [
 ]
 
 
-class Autoencoder(LightningModule):
+class Autoencoder(TinyCodec):
     """The smallest one there is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = nn.Conv2d(3, 3, 1)
-        self.network.weight = nn.Parameter(0.7 * torch.eye(3)[:, :, None, None])
-        self.network.bias = nn.Parameter(torch.full((3,), 0.1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        reconstruction: Tensor = self.network(images).clamp(0, 1)
-        return reconstruction
 
     def training_step(self, batch: list[Tensor], index: int) -> Tensor:
         return nn.functional.mse_loss(self(batch[0]), batch[0])

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 import warnings
@@ -24,7 +23,7 @@ from torch.nn.functional import cosine_similarity, normalize
 from torchmetrics_sess.extractor import to_cpu
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import check_pair, prepare_images
-from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
+from torchmetrics_sess.matching import match_graph_pairs
 from torchmetrics_sess.pool import Networks, pooled_networks
 from torchmetrics_sess.precision import full_precision
 from torchmetrics_sess.presets import Preset, load_preset
@@ -291,7 +290,7 @@ class _Stores:
         self._stores: dict[Preset, _SceneGraphs] = {}
 
     def of(self, preset: Preset) -> _SceneGraphs:
-        key = dataclasses.replace(preset, name="", matching=MatchingConfig())
+        key = preset.networks_alone()
         if key not in self._stores:
             self._stores[key] = _SceneGraphs(pooled_networks(preset, self._device))
         return self._stores[key]

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from torchmetrics_sess.bootstrap import confidence_interval
 from torchmetrics_sess.cache import CacheInfo
 from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.matching import MatchingConfig
@@ -241,20 +242,10 @@ class SemanticSimilarityScore(Metric):
                 f"`confidence_interval` needs the score of every pair, which `reduction={self.reduction!r}` does not "
                 f"keep; make the metric with `reduction='none'`"
             )
-        if not 0 < level < 1:
-            raise ValueError(f"`level` must be between 0 and 1, got {level}")
-        if resamples < 1:
-            raise ValueError(f"`resamples` must be at least 1, got {resamples}")
-        scores: Tensor = self.compute().reshape(-1).cpu().double()
+        scores: Tensor = self.compute().reshape(-1)
         if len(scores) == 0:
             raise ValueError("`confidence_interval` needs scored images: call `update` first")
-        generator = torch.Generator().manual_seed(seed)
-        means = torch.stack(
-            [scores[torch.randint(len(scores), (len(scores),), generator=generator)].mean() for _ in range(resamples)]
-        )
-        tail = (1 - level) / 2
-        low, high = means.quantile(torch.tensor([tail, 1 - tail], dtype=means.dtype)).tolist()
-        return low, high
+        return confidence_interval(scores, level, resamples, seed)
 
     def cache_info(self) -> CacheInfo:
         """Return hits, misses, size and bytes of the cache of target graphs, as this process has seen it.
@@ -300,7 +291,7 @@ class SemanticSimilarityScore(Metric):
     ) -> dict[str, Any]:
         """Return what ``torchmetrics.Metric.persistent`` asks to keep: nothing, by default."""
         state: dict[str, Any] = super().state_dict(destination=destination, prefix=prefix, keep_vars=keep_vars)
-        # PyTorch notes a version number for every module, by name: 50 bytes that a checkpoint would grow by.
+        # PyTorch notes a version number for every module, by name, and a checkpoint would grow by that.
         getattr(state, "_metadata", {}).pop(prefix.removesuffix("."), None)
         return state
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from torchmetrics_sess.extractor import SceneGraphExtractor
-from torchmetrics_sess.matching import MatchingConfig
 from torchmetrics_sess.precision import full_precision
 from torchmetrics_sess.presets import Preset
 
@@ -88,8 +86,7 @@ def pooled_networks(preset: Preset, device: torch.device) -> Networks:
     Raises:
         MissingWeightError: if they have to be built, and weights are not here and cannot be had.
     """
-    # Presets that differ only in what is done with graphs have the same networks.
-    networks_alone = dataclasses.replace(preset, name="", matching=MatchingConfig(), baseline=None)
+    networks_alone = preset.networks_alone()
     # A device without an index is the current one of its kind.
     device = torch.empty(0, device=device).device
     with _lock:

@@ -192,6 +192,16 @@ class Preset:
         """
         return "|".join([*self._extraction(long=True), f"max_width={self.max_width}", f"v{__version__}"])
 
+    def networks_alone(self) -> Preset:
+        """Return what presets that differ only in what is done with scene graphs have in common.
+
+        Examples:
+            >>> lite, matched_otherwise = load_preset("lite"), load_preset("lite", {"matching.iterations": 1})
+            >>> lite.networks_alone() == matched_otherwise.networks_alone()
+            True
+        """
+        return dataclasses.replace(self, name="", matching=MatchingConfig(), baseline=None)
+
     def _extraction(self, *, long: bool) -> list[str]:
         return [
             *(f"{tag}:{_stage_text(stage, long=long)}" for tag, stage in self._stages()),

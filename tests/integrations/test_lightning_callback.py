@@ -11,12 +11,13 @@ import jaxtyping
 import pytest
 import torch
 import torchmetrics
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from matplotlib.figure import Figure
 from stub_extractor import stub_images, stub_preset
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_codec import TinyCodec
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset
@@ -46,18 +47,8 @@ class Pictures(Dataset[dict[str, Any]]):
         return {"image": self.images[index], "index": index}
 
 
-class Codec(LightningModule):
+class Codec(TinyCodec):
     """One that returns its reconstructions, and has never heard of the score."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = nn.Conv2d(3, 3, 1)
-        self.network.weight = nn.Parameter(0.7 * torch.eye(3)[:, :, None, None])
-        self.network.bias = nn.Parameter(torch.full((3,), 0.1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        reconstruction: Tensor = self.network(images).clamp(0, 1)
-        return reconstruction
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         return nn.functional.mse_loss(self(batch["image"]), batch["image"])

@@ -107,7 +107,7 @@ def compare(
         if file is not None:
             file.finish(found)
     values.show()
-    _show_failures(summary.failures, summary.failed)
+    summary.show_failures()
     results().print(f"\n{scorer.signature()}", soft_wrap=True)
     if summary.failed:
         raise typer.Exit(1)
@@ -221,17 +221,6 @@ def _measure(metric: ImageMetric, device: torch.device) -> Callable[[list[Tensor
             )
 
     return measure
-
-
-def _show_failures(shown: Sequence[tuple[str, str]], failed: int) -> None:
-    console = results()
-    if failed:
-        console.print(f"\nnot scored: {failed}")
-        for name, reason in shown:
-            # Most reasons begin with the name of the file at fault.
-            console.print(f"  {reason}" if name in reason else f"  {name}: {reason}", soft_wrap=True)
-        if failed > len(shown):
-            console.print(f"  and {failed - len(shown)} more; --out lists all of them")
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -103,6 +103,12 @@ class Summary:
             console.print(f"{folder.scores[0]:.4f}")
         else:
             _show_tables(found)
+        self.show_failures()
+        console.print(f"\n{signature}", soft_wrap=True)
+
+    def show_failures(self) -> None:
+        """Print what could not be scored, if anything, and why."""
+        console = results()
         if self.failed:
             console.print(f"\nnot scored: {self.failed}")
             for name, reason in self.failures:
@@ -110,7 +116,6 @@ class Summary:
                 console.print(f"  {reason}" if name in reason else f"  {name}: {reason}", soft_wrap=True)
             if self.failed > len(self.failures):
                 console.print(f"  and {self.failed - len(self.failures)} more; --out lists all of them")
-        console.print(f"\n{signature}", soft_wrap=True)
 
 
 def _show_tables(found: Sequence[Mapping[str, Any]]) -> None:
