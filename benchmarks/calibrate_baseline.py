@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from reporting import write_results
 
 from torchmetrics_sess.graph import SceneGraph
-from torchmetrics_sess.image_files import find_images, read_image
+from torchmetrics_sess.images import find_images, read_image
 from torchmetrics_sess.matching import match_graph_pairs
 from torchmetrics_sess.pool import pooled_networks
 from torchmetrics_sess.presets import Preset, load_preset

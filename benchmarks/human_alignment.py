@@ -38,7 +38,7 @@ from torchmetrics_sess.comparison import (
     available_metrics,
     image_metrics,
 )
-from torchmetrics_sess.image_files import read_image
+from torchmetrics_sess.images import read_image
 
 READERS: dict[str, Callable[[argparse.Namespace], Judgements]] = {
     "nights": lambda chosen: read_nights(chosen.path, chosen.split, chosen.min_votes),

@@ -81,7 +81,7 @@ def load_scenes(folder: Path | None = None) -> dict[str, Scene]:
     """
     if folder is None:
         return {name: Scene(image, _objects(name)) for name, image in load_photographs().items()}
-    from torchmetrics_sess.image_files import find_images, read_image
+    from torchmetrics_sess.images import find_images, read_image
 
     known = json.loads((folder / BOXES).read_text()) if (folder / BOXES).exists() else None
     scenes = {}

@@ -43,7 +43,7 @@ from rich.table import Table
 
 from torchmetrics_sess.comparison import image_metrics, rank_correlation
 from torchmetrics_sess.graph import SceneGraph
-from torchmetrics_sess.image_files import image_tensor
+from torchmetrics_sess.images import image_tensor
 from torchmetrics_sess.matching import match_graph_pairs
 from torchmetrics_sess.photographs import NAMES, open_photograph
 from torchmetrics_sess.pool import pooled_networks

@@ -11,7 +11,7 @@ import pytest
 from PIL import ImageChops
 
 from torchmetrics_sess.cli.distortions import distortions
-from torchmetrics_sess.image_files import read_image
+from torchmetrics_sess.images import read_image
 from torchmetrics_sess.photographs import NAMES, open_photograph
 from torchmetrics_sess.report import read_results
 

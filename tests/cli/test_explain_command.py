@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from torchmetrics_sess import explain
-from torchmetrics_sess.image_files import read_image
+from torchmetrics_sess.images import read_image
 from torchmetrics_sess.presets import Preset
 
 pytestmark = pytest.mark.usefixtures("stub_networks")

@@ -13,7 +13,7 @@ from stub_extractor import stub_extractor
 
 from torchmetrics_sess import SceneGraph
 from torchmetrics_sess.cli.extract import describe_graph
-from torchmetrics_sess.image_files import read_image
+from torchmetrics_sess.images import read_image
 from torchmetrics_sess.scoring import Scorer
 
 pytestmark = pytest.mark.usefixtures("stub_networks")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchmetrics_sess.cli.results import COLUMNS, ResultsError, ResultsFile, Row
-from torchmetrics_sess.image_files import FilePair
+from torchmetrics_sess.images import FilePair
 
 # Names that would break a careless format.
 PAIRS = [

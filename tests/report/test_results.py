@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchmetrics_sess.cli import results as writer
-from torchmetrics_sess.image_files import FilePair
+from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report import Results, Row, read_results
 from torchmetrics_sess.report.results import COLUMNS
 

@@ -82,7 +82,7 @@ def compare(
     from torchmetrics_sess.cli.run import open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
     from torchmetrics_sess.cli.summary import Summary
-    from torchmetrics_sess.image_files import pair_files, read_pairs
+    from torchmetrics_sess.images import pair_files, read_pairs
 
     with refusing(ValueError):
         overrides = parse_settings(settings)

@@ -42,7 +42,7 @@ def demo(
     from torchmetrics_sess.cli.distortions import distortions
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.cli.stream import open_device, open_scorer
-    from torchmetrics_sess.image_files import image_tensor
+    from torchmetrics_sess.images import image_tensor
     from torchmetrics_sess.photographs import NAMES, open_photograph
 
     with refusing(ValueError):
@@ -79,7 +79,7 @@ def demo(
 def _report(folder: Path, scores: Mapping[str, Sequence[float]], signature: str, **choices: Any) -> Path:
     from torchmetrics_sess.cli.report import make_report
     from torchmetrics_sess.cli.results import ResultsFile, Row
-    from torchmetrics_sess.image_files import FilePair
+    from torchmetrics_sess.images import FilePair
     from torchmetrics_sess.photographs import NAMES
     from torchmetrics_sess.report import read_results
 

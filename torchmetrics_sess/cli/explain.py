@@ -61,7 +61,7 @@ def explain(
 
     from torchmetrics_sess.cli.stream import open_device
     from torchmetrics_sess.explanation import explain as explain_images
-    from torchmetrics_sess.image_files import read_image
+    from torchmetrics_sess.images import read_image
     from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError
 
     chosen = open_device(device)

@@ -146,7 +146,7 @@ def _bounding_box(mask: Tensor) -> list[int] | None:
 
 
 def _find(arguments: Sequence[Path]) -> list[_File]:
-    from torchmetrics_sess.image_files import find_images
+    from torchmetrics_sess.images import find_images
 
     found: dict[Path, str] = {}
     for argument in arguments:
@@ -211,7 +211,7 @@ def _read_ahead(files: Sequence[_File], batch_size: int) -> Iterator[list[tuple[
 
 
 def _read(path: Path) -> Tensor | str:
-    from torchmetrics_sess.image_files import read_image
+    from torchmetrics_sess.images import read_image
 
     try:
         return read_image(path)

@@ -44,8 +44,7 @@ def graph(
 
     from torchmetrics_sess.cli.stream import load_networks, open_device, open_scorer
     from torchmetrics_sess.extractor import limit_width
-    from torchmetrics_sess.image_files import read_image
-    from torchmetrics_sess.images import prepare_images
+    from torchmetrics_sess.images import prepare_images, read_image
     from torchmetrics_sess.report.figures import plot_scene_graph, save_figure
 
     with refusing(ValueError):

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from torchmetrics_sess.image_files import FilePair
+from torchmetrics_sess.images import FilePair
 
 COLUMNS = ("recon_folder", "name", "origin", "recon", "score", "status", "signature")
 OK = "ok"

@@ -15,8 +15,7 @@ from torch import Tensor
 from torchmetrics_sess.cli.output import refuse, refusing
 from torchmetrics_sess.cli.results import OK, Row
 from torchmetrics_sess.graph import SceneGraph
-from torchmetrics_sess.image_files import FilePair, read_image
-from torchmetrics_sess.images import prepare_images
+from torchmetrics_sess.images import FilePair, prepare_images, read_image
 from torchmetrics_sess.matching import match_graph_pairs
 from torchmetrics_sess.pool import Networks
 from torchmetrics_sess.scoring import Scorer

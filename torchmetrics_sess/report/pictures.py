@@ -55,7 +55,7 @@ def picture_explanation(row: Row, preset: str, overrides: Mapping[str, Any], dev
         ValueError: if an image cannot be read.
     """
     from torchmetrics_sess.explanation import explain
-    from torchmetrics_sess.image_files import read_image
+    from torchmetrics_sess.images import read_image
 
     images = read_image(row.recon), read_image(row.origin)
     explanation = explain(*images, preset, overrides=dict(overrides), device=device)
@@ -99,7 +99,7 @@ def _in_words(entry: Mapping[str, Any]) -> str:
 
 
 def _read(path: str) -> Image.Image:
-    from torchmetrics_sess.image_files import read_image
+    from torchmetrics_sess.images import read_image
 
     return Image.fromarray(read_image(path).permute(1, 2, 0).numpy())
 

@@ -30,7 +30,7 @@ def choose_unmeasured(positions: Sequence[int], limit: int) -> list[int]:
 def measure(rows: Sequence[Row], device: torch.device) -> Iterator[Row]:
     """Return rows with PSNR and SSIM, if their images are there and of the same size, else as they are."""
     from torchmetrics_sess.comparison import IncomparableWarning, image_metrics
-    from torchmetrics_sess.image_files import read_image
+    from torchmetrics_sess.images import read_image
 
     metrics = image_metrics(NAMES, device)
     for row in rows:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from torchmetrics_sess.image_files import FilePair, find_images, pair_files, read_image, read_pairs
+from torchmetrics_sess.images import FilePair, find_images, pair_files, read_image, read_pairs
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [120, 60, 30], [255, 255, 255]]], np.uint8)
 
