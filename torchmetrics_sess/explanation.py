@@ -138,7 +138,7 @@ class Explanation:
         Raises:
             ModuleNotFoundError: if matplotlib is not installed.
         """
-        from torchmetrics_sess.report.figures import plot_explanation
+        from torchmetrics_sess.drawing.figures import plot_explanation
 
         return plot_explanation(self, objects=objects, relations=relations)
 

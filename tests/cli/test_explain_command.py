@@ -98,7 +98,7 @@ def test_a_broken_image_is_one_line(sess: Sess, pair: Folders, tmp_path: Path) -
 def test_a_missing_matplotlib_is_one_line(
     sess: Sess, pair: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith(("matplotlib", "torchmetrics_sess.report"))]:
+    for name in [name for name in sys.modules if name.startswith(("matplotlib", "torchmetrics_sess.drawing"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     run = sess("explain", *pair, "-o", tmp_path / "why.png")

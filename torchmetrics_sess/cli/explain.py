@@ -76,7 +76,7 @@ def explain(
     if not to_stdout:
         _show(explanation)
     if out is not None:
-        from torchmetrics_sess.report.figures import save_figure
+        from torchmetrics_sess.drawing.figures import save_figure
 
         figure, _ = explanation.plot(objects=objects, relations=relations)
         with written(out) as part:
@@ -93,7 +93,7 @@ def explain(
 def check_picture(path: Path) -> None:
     """End the command if pictures cannot be drawn, or not in the format that the extension of ``path`` names."""
     with refusing(ModuleNotFoundError):
-        from torchmetrics_sess.report.figures import FORMATS
+        from torchmetrics_sess.drawing.figures import FORMATS
     if path.suffix.lower() not in FORMATS:
         refuse(f"cannot write {path}: a picture ends in one of {', '.join(FORMATS)}")
 

@@ -43,9 +43,9 @@ def graph(
     import torch
 
     from torchmetrics_sess.cli.stream import load_networks, open_device, open_scorer
+    from torchmetrics_sess.drawing.figures import plot_scene_graph, save_figure
     from torchmetrics_sess.extractor import limit_width
     from torchmetrics_sess.images import prepare_images, read_image
-    from torchmetrics_sess.report.figures import plot_scene_graph, save_figure
 
     with refusing(ValueError):
         overrides = parse_settings(settings)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import textwrap
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from torchmetrics_sess.drawing.scenes import Scene, draw_relations, draw_scene, scene_of
+from torchmetrics_sess.explanation import Explanation
 from torchmetrics_sess.graph import SceneGraph
-from torchmetrics_sess.report.scenes import Scene, draw_relations, draw_scene, scene_of
 from torchmetrics_sess.stages import Image
 
 try:
@@ -26,9 +27,6 @@ try:
 except ModuleNotFoundError as error:
     message = "drawing needs matplotlib: install torchmetrics-sess[plot]"
     raise ModuleNotFoundError(message, name=error.name) from error
-
-if TYPE_CHECKING:
-    from torchmetrics_sess.explanation import Explanation
 
 FORMATS = (".png", ".pdf", ".svg")
 

@@ -20,8 +20,8 @@ from PIL import Image
 from stub_extractor import stub_images, stub_preset
 
 from torchmetrics_sess import Explanation, SceneGraph, explain
+from torchmetrics_sess.drawing.figures import plot_scene_graph, save_figure
 from torchmetrics_sess.matching import MatchingConfig, match_graphs
-from torchmetrics_sess.report.figures import plot_scene_graph, save_figure
 
 IMAGES = stub_images(2, size=(48, 72))
 
@@ -198,13 +198,13 @@ def test_pyplot_is_left_alone_and_a_missing_matplotlib_is_named() -> None:
         import sys
         import torchmetrics_sess.explanation
         assert "matplotlib" not in sys.modules
-        import torchmetrics_sess.report.figures
+        import torchmetrics_sess.drawing.figures
         assert "matplotlib.pyplot" not in sys.modules
-        for name in [name for name in sys.modules if name.startswith(("matplotlib", "torchmetrics_sess.report"))]:
+        for name in [name for name in sys.modules if name.startswith(("matplotlib", "torchmetrics_sess.drawing"))]:
             del sys.modules[name]
         sys.modules["matplotlib"] = None
         try:
-            import torchmetrics_sess.report.figures
+            import torchmetrics_sess.drawing.figures
         except ModuleNotFoundError as error:
             print(error)
     """
