@@ -1,10 +1,11 @@
 """Runs all benchmarks, one after the other, and says at the end which of them failed.
 
-    python benchmarks/run_all.py [--quick] [--only semantics matching] [--out FOLDER]
+    python -m benchmarks.run_all [--quick] [--only trust.semantics cost.matching] [--out FOLDER]
 
 ``--quick`` takes under ten minutes on two cores: it shows every table, of fewer repetitions and sizes, and leaves
 ``results`` alone. For figures to quote, run it without, on a machine that does nothing else. Some scripts are left to
-you: ``human_alignment.py`` needs a data set of human judgements, and ``calibrate_*.py`` a folder of photographs.
+you: ``trust.human_alignment`` needs a data set of human judgements, and those of ``calibration`` a folder of
+photographs.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reporting import RESULTS
+from benchmarks.shared.reporting import RESULTS
 
-FOLDER = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 
 QUICK: dict[str, Sequence[str]] = {
-    "lite_sanity": [],
-    "semantics": ["--quick"],
-    "matching": ["--quick"],
-    "lite": ["--quick"],
-    "profile_lite": ["--quick"],
-    "target_cache": ["--quick"],
-    "import_time": ["--quick"],
-    "memory": ["--quick"],
-    "ddp_scaling": ["--pairs", "8"],
-    "fidelity": ["--quick"],
-    "segmentation": ["--model", "tiny", "--points-per-side", "8"],
-    "reference_pipeline": ["--tiny", "--images", "2", "--points-per-side", "8", "--repeats", "1"],
+    "trust.lite_sanity": [],
+    "trust.semantics": ["--quick"],
+    "cost.matching": ["--quick"],
+    "cost.lite": ["--quick"],
+    "cost.profile_lite": ["--quick"],
+    "cost.target_cache": ["--quick"],
+    "cost.import_time": ["--quick"],
+    "cost.memory": ["--quick"],
+    "cost.ddp_scaling": ["--pairs", "8"],
+    "trust.fidelity": ["--quick"],
+    "cost.segmentation": ["--model", "tiny", "--points-per-side", "8"],
+    "cost.reference_pipeline": ["--tiny", "--images", "2", "--points-per-side", "8", "--repeats", "1"],
 }
 """The options of every script with ``--quick``."""
 
 FULL: dict[str, Sequence[str]] = {name: [] for name in QUICK} | {
     # True sizes take a graphics card: on a processor, one image is slow enough.
-    "reference_pipeline": ["--random-weights", "--stock", "--images", "1", "--repeats", "1"],
+    "cost.reference_pipeline": ["--random-weights", "--stock", "--images", "1", "--repeats", "1"],
 }
 """The options of every script without."""
 
@@ -52,7 +53,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder for what is written; with --quick, a new one by default")
     arguments = parser.parse_args()
     options = QUICK if arguments.quick else FULL
-    commands = {name: [sys.executable, str(FOLDER / f"{name}.py"), *options[name]] for name in arguments.only}
+    commands = {name: [sys.executable, "-m", f"benchmarks.{name}", *options[name]] for name in arguments.only}
     out = arguments.out or (Path(tempfile.mkdtemp(prefix="benchmarks-")) if arguments.quick else RESULTS)
     outcomes = run(commands, {**os.environ, "BENCHMARK_RESULTS": str(out.absolute())})
     print(f"\n{summary(outcomes)}\nresults are in {out}")
@@ -69,7 +70,7 @@ def run(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -
     for name, command in commands.items():
         print(f"\n=== {name}: {' '.join(command[1:])}", flush=True)
         start = time.perf_counter()
-        code = subprocess.run(command, env=environment, check=False).returncode
+        code = subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
         outcomes[name] = code, time.perf_counter() - start
     return outcomes
 
@@ -77,7 +78,7 @@ def run(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -
 def summary(outcomes: Mapping[str, tuple[int, float]]) -> str:
     """Return a line per script, and how many failed."""
     lines = [
-        f"{name:<20}{seconds:8.1f} s{'' if code == 0 else f'  failed with exit code {code}'}"
+        f"{name:<26}{seconds:8.1f} s{'' if code == 0 else f'  failed with exit code {code}'}"
         for name, (code, seconds) in outcomes.items()
     ]
     failed = sum(code != 0 for code, _ in outcomes.values())

@@ -10,10 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matching_oracle import random_graph, random_relation_similarity
 from stub_extractor import BUILT, stub_extractor, stub_images, stub_preset
 from torch import Tensor
 
+from benchmarks.shared.matching_oracle import random_graph, random_relation_similarity
 from torchmetrics_sess import Explanation, SceneGraph, explain
 from torchmetrics_sess.matching import MatchingConfig, match_graphs
 from torchmetrics_sess.matching.config import Assignment

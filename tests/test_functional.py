@@ -150,7 +150,7 @@ def test_rescaling_keeps_order_and_range(scores: tuple[float, float], baseline: 
     ],
 )
 def test_no_baseline_no_rescaling(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"`rescale='baseline'` needs .* but {message}.*calibrate_baseline.py"):
+    with pytest.raises(ValueError, match=f"`rescale='baseline'` needs .* but {message}.*calibration/baseline.py"):
         SemanticSimilarityScore(**arguments, rescale="baseline")
     assert not SemanticSimilarityScore(**arguments).signature.count("rescale")
 

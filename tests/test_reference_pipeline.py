@@ -9,19 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import golden_pipeline
 import numpy as np
 import open_clip
 import pytest
 import torch
-from golden_pipeline import CASES, DATA, SIDES, image, recorded, relation_similarity
 from PIL import Image as PillowImage
 from safetensors.torch import save_file
 from segment_anything import sam_model_registry
-from segmentation_oracle import iou, tiny_architecture
 from torch import Tensor
 
 import torchmetrics_sess.encoders.open_clip as open_clip_encoder
+from benchmarks.shared import golden_pipeline
+from benchmarks.shared.golden_pipeline import CASES, DATA, SIDES, image, recorded, relation_similarity
+from benchmarks.shared.segmentation_oracle import iou, tiny_architecture
 from torchmetrics_sess import SceneGraph, SceneGraphExtractor, SemanticSimilarityScore
 from torchmetrics_sess.encoders import OpenClipEncoder
 from torchmetrics_sess.extractor import limit_width

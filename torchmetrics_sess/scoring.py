@@ -183,7 +183,7 @@ class Scorer:
             reason = f"none was measured for the preset {self.preset.name!r}"
         raise ValueError(
             f"`rescale='baseline'` needs the score of unrelated images, but {reason}; measure yours with "
-            f"benchmarks/calibrate_baseline.py and pass it in `overrides` as `baseline`"
+            f"benchmarks/calibration/baseline.py and pass it in `overrides` as `baseline`"
         )
 
     def _rescaled(self, score: float) -> float:

@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-import matching_oracle
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matching_oracle import random_graph, random_relation_similarity
 from torch import Tensor
 
+from benchmarks.shared import matching_oracle
+from benchmarks.shared.matching_oracle import random_graph, random_relation_similarity
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.matching import MatchingConfig, MatchResult, match_graph_pairs, match_graphs
 from torchmetrics_sess.matching.config import Assignment, UpdateOrder

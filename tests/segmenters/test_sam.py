@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import segmentation_oracle
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-from segmentation_oracle import iou, tiny_sam
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchmetrics_sess.segmenters.sam as sam_module
+from benchmarks.shared import segmentation_oracle
+from benchmarks.shared.segmentation_oracle import iou, tiny_sam
 from torchmetrics_sess.config import describe, from_mapping
 from torchmetrics_sess.segmenters._pillow import resize_bilinear
 from torchmetrics_sess.segmenters.sam import SamSegmenter, SamSegmenterConfig

@@ -40,8 +40,8 @@ class DinoEncoder:
     """Takes the descriptors of a segmentation as embeddings, their common part removed.
 
     Embeddings of a vision transformer share a large common vector, which makes unrelated objects look alike. The mean
-    over many photographs is a constant that ships with the package (``benchmarks/calibrate_lite.py`` made it): it must
-    not depend on the images at hand, or a score would depend on its batch.
+    over many photographs is a constant that ships with the package (``benchmarks/calibration/lite_means.py`` made it):
+    it must not depend on the images at hand, or a score would depend on its batch.
 
     Args:
         token_mean: mean descriptor of regions.

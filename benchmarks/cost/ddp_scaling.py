@@ -1,6 +1,6 @@
 """How much faster several processes score the same images than one: one core and one thread each.
 
-    python benchmarks/ddp_scaling.py [--processes 1 2] [--pairs 32] [--preset lite]
+    python -m benchmarks.cost.ddp_scaling [--processes 1 2] [--pairs 32] [--preset lite]
 
 The time is that of a validation epoch: all updates and the synchronised ``compute``, from when all processes are ready
 to when the last has the value; the best of several epochs.
@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 import torch.distributed
-from reporting import write_results
 
+from benchmarks.shared.reporting import write_results
 from torchmetrics_sess import SemanticSimilarityScore
 
 BATCH = 4
@@ -86,7 +86,8 @@ def main() -> None:
             f"{row['score']:9.7f}",
             flush=True,
         )
-    print(f"written to {write_results('ddp_scaling', rows, ['python', *sys.argv])}")
+    command = ["python", "-m", "benchmarks.cost.ddp_scaling", *sys.argv[1:]]
+    print(f"written to {write_results('ddp_scaling', rows, command)}")
 
 
 if __name__ == "__main__":

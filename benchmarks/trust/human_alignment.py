@@ -1,10 +1,10 @@
 """Do metrics agree with people? On data sets of human judgements that you have; this repository holds none.
 
-    python benchmarks/human_alignment.py tid2013 TID2013/
-    python benchmarks/human_alignment.py kadid kadid10k/ --metrics sess,psnr,ssim
-    python benchmarks/human_alignment.py sis sis_val.csv --images coco/
-    python benchmarks/human_alignment.py nights nights/ --split test
-    python benchmarks/human_alignment.py csv pairs.csv          columns image_a,image_b,human_score
+    python -m benchmarks.trust.human_alignment tid2013 TID2013/
+    python -m benchmarks.trust.human_alignment kadid kadid10k/ --metrics sess,psnr,ssim
+    python -m benchmarks.trust.human_alignment sis sis_val.csv --images coco/
+    python -m benchmarks.trust.human_alignment nights nights/ --split test
+    python -m benchmarks.trust.human_alignment csv pairs.csv          columns image_a,image_b,human_score
 
 For ratings: rank correlations (SRCC, KRCC), and Pearson's after the logistic fit that is the convention of image
 quality assessment (PLCC). For choices between two images: how many people choose as the metric does (2AFC). With
@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from agreement import Agreement, Numbers, agreement, choice_statistics, rating_statistics
-from human_judgements import Judgements, read_kadid, read_nights, read_plain, read_sis, read_tid2013
-from reporting import write_results
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.shared.reporting import write_results
+from benchmarks.trust.agreement import Agreement, Numbers, agreement, choice_statistics, rating_statistics
+from benchmarks.trust.human_judgements import Judgements, read_kadid, read_nights, read_plain, read_sis, read_tid2013
 from torchmetrics_sess.cli.progress import track
 from torchmetrics_sess.comparison import (
     ImageMetric,
@@ -105,7 +105,7 @@ def report(judgements: Judgements, metrics: Mapping[str, ImageMetric], chosen: a
     left_out = int(undefined.sum())
     show(results, len(human), len(set(references)), left_out, chosen.dataset)
     if chosen.write:
-        command = ["python", "benchmarks/human_alignment.py", *sys.argv[1:]]
+        command = ["python", "-m", "benchmarks.trust.human_alignment", *sys.argv[1:]]
         print(write_results(f"human_alignment-{chosen.dataset}", rows(results, len(human), left_out), command))
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import edits
-from channels import send_analog, send_digital
-from photographs import Scene
 from PIL import Image, features
 
+from benchmarks.shared.photographs import Scene
+from benchmarks.trust import edits
+from benchmarks.trust.channels import send_analog, send_digital
 from torchmetrics_sess.cli.distortions import brighten, compress
 
 EXPERIMENTS = ("compression", "channel", "generated content", "transformations")
@@ -57,6 +57,15 @@ class Change:
     badness: float
     at: float
     image: Image.Image
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A change of one photograph and what every measure says of it."""
+
+    photograph: str
+    change: Change
+    scores: dict[str, float]
 
 
 def codecs() -> list[str]:

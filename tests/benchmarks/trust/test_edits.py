@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import edits
 import numpy as np
 import pytest
-from experiments import DEVIATIONS, KEPT, LOSS, MILD, RADII, REARRANGED, SHARES, changes, codecs, transformations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from photographs import Box, Scene
 from PIL import Image
 
+from benchmarks.shared.photographs import Box, Scene
+from benchmarks.trust import edits
+from benchmarks.trust.experiments import (
+    DEVIATIONS,
+    KEPT,
+    LOSS,
+    MILD,
+    RADII,
+    REARRANGED,
+    SHARES,
+    changes,
+    codecs,
+    transformations,
+)
 from torchmetrics_sess.photographs import NAMES, open_photograph
 
 LEFT, RIGHT = Box(0.5, 0.25, 0.3, 0.15), Box(0.5, 0.75, 0.3, 0.15)

@@ -1,6 +1,6 @@
 """Does the default preset behave? One table over the photographs of scikit-image and scikit-learn.
 
-    python benchmarks/lite_sanity.py
+    python -m benchmarks.trust.lite_sanity
 
 Prints, for every photograph, the score against itself, along a JPEG ladder, after changes that keep its meaning and
 after changes that take it away, and against other photographs; then whether each expectation holds. The exit code is 1
@@ -13,14 +13,14 @@ import sys
 
 import numpy as np
 import torch
-from edits import erase, shift, swap
-from photographs import OBJECTS, load_photographs
 from PIL import Image
-from reporting import write_results
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
+from benchmarks.shared.photographs import OBJECTS, load_photographs
+from benchmarks.shared.reporting import write_results
+from benchmarks.trust.edits import erase, shift, swap
 from torchmetrics_sess import SemanticSimilarityScore
 from torchmetrics_sess.cli.distortions import brighten, compress
 from torchmetrics_sess.comparison import ImageMetric, image_metrics
@@ -43,7 +43,7 @@ def main() -> int:
         failed |= not holds
         console.print(f"{'ok  ' if holds else 'FAIL'} {expectation}: {got}")
     console.print(SemanticSimilarityScore().signature)
-    print(write_results("lite_sanity", rows, sys.argv))
+    print(write_results("lite_sanity", rows, ["python", "-m", "benchmarks.trust.lite_sanity"]))
     return int(failed)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import math
 
-import channels
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from benchmarks.trust import channels
 from torchmetrics_sess.photographs import open_photograph
 
 

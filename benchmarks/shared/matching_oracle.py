@@ -1,6 +1,6 @@
 """Matching as the formulas read, in Python loops over scipy's solvers.
 
-The compiled kernel is checked against it in the tests, and timed against it in ``benchmarks/matching.py``.
+The compiled kernel is checked against it in the tests, and timed against it in ``benchmarks/cost/matching.py``.
 """
 
 from __future__ import annotations

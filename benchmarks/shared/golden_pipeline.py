@@ -10,14 +10,14 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
-from segmentation_oracle import tiny_sam
 from torch import Tensor
 
+from benchmarks.shared.segmentation_oracle import tiny_sam
 from torchmetrics_sess.encoders import OpenClipEncoder
 from torchmetrics_sess.relations import RelationHead
 from torchmetrics_sess.segmenters import SamSegmenter
 
-DATA = Path(__file__).parents[1] / "tests" / "data"
+DATA = Path(__file__).parents[2] / "tests" / "data"
 CASES = range(8)
 SIDES = [f"{case}/{side}" for case in CASES for side in "ab"]
 

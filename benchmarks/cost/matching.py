@@ -1,6 +1,6 @@
 """How many pairs of scene graphs a second the compiled kernel matches, against the same formulas in plain scipy.
 
-    python benchmarks/matching.py [--quick]
+    python -m benchmarks.cost.matching [--quick]
 
 Times are of whole calls on the same pairs, all in one run, each the best of several.
 """
@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import matching_oracle
 import torch
-from reporting import write_results
 
+from benchmarks.shared import matching_oracle
+from benchmarks.shared.reporting import write_results
 from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
 from torchmetrics_sess.presets import load_preset
 
@@ -127,7 +127,8 @@ def main() -> None:
     for row in threaded:
         print(f"{row['preset']:>11} {row['threads']:7d} {row['pairs_per_second']:10.1f} {row['speed_up']:8.2f}")
     if not quick:
-        print(f"written to {write_results('matching', [*rows, *threaded], ['python', 'benchmarks/matching.py'])}")
+        command = ["python", "-m", "benchmarks.cost.matching"]
+        print(f"written to {write_results('matching', [*rows, *threaded], command)}")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from photographs import Box
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from benchmarks.shared.photographs import Box
 from torchmetrics_sess.cli import distortions
 
 MEAN_GREY = 127.5

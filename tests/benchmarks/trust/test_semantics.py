@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import semantics
-import semantics_figures
-from experiments import EXPERIMENTS, LOSS, MILD, REARRANGED, Change
-from photographs import CENTRE, Box, Scene, load_scenes
 from PIL import Image
-from semantics import METRICS, Scored
+
+from benchmarks.shared.photographs import CENTRE, Box, Scene, load_scenes
+from benchmarks.trust import semantics, semantics_figures
+from benchmarks.trust.experiments import EXPERIMENTS, LOSS, MILD, REARRANGED, Change, Scored
+from benchmarks.trust.semantics import METRICS
 
 PIXEL = Image.new("RGB", (1, 1))
 PHOTOGRAPHS = ("a", "b", "c")

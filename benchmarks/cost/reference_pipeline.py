@@ -1,7 +1,7 @@
 """What the reference preset costs at its true size, by stage, against stock parts and against the arithmetic floor.
 
-    python benchmarks/reference_pipeline.py --random-weights [--stock] [--images 8] [--masks 30]
-    python benchmarks/reference_pipeline.py --tiny --stock
+    python -m benchmarks.cost.reference_pipeline --random-weights [--stock] [--images 8] [--masks 30]
+    python -m benchmarks.cost.reference_pipeline --tiny --stock
 
 With ``--random-weights`` the networks are those of the preset, SAM ViT-H, RelateAnything and OpenCLIP ViT-H/14, before
 any training: they cost what trained ones do, and their scores mean nothing. ``--tiny`` takes the small networks of the
@@ -27,20 +27,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import golden_pipeline
 import numpy as np
 import open_clip
-import segmentation_oracle
 import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from reporting import write_results
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
-from segmentation import random_image, thresholds, timed
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from benchmarks.cost.segmentation import random_image, thresholds, timed
+from benchmarks.shared import golden_pipeline, segmentation_oracle
+from benchmarks.shared.reporting import write_results
 from torchmetrics_sess import SceneGraphExtractor
 from torchmetrics_sess.encoders import OpenClipEncoder
 from torchmetrics_sess.encoders.crops import bounding_boxes
@@ -249,7 +248,7 @@ def main() -> None:
         rate = None if arguments.tiny else matmul_rate(device, dtype)
         rows.append(report("ours", dtype, figures, rate, stock))
 
-    command = ["python", "benchmarks/reference_pipeline.py"]
+    command = ["python", "-m", "benchmarks.cost.reference_pipeline"]
     for name, value in vars(arguments).items():
         if value is not False:
             command += [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")]

@@ -8,7 +8,8 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ranking import ordering_rate, separation
+
+from benchmarks.trust.ranking import ordering_rate, separation
 
 # Few different values, so that there are ties.
 scores = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=6)

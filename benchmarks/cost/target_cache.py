@@ -1,6 +1,6 @@
 """What a validation epoch costs when the scene graphs of its targets are kept from the one before.
 
-    python benchmarks/target_cache.py [--epochs 3] [--batch 8] [--cuda] [--quick]
+    python -m benchmarks.cost.target_cache [--epochs 3] [--batch 8] [--cuda] [--quick]
 
 Every epoch scores the photographs of scikit-image and scikit-learn against versions of them that differ from epoch to
 epoch, as those of a network in training do: without a cache, with one in memory, and with one in a folder. The three
@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from photographs import load_photographs
-from reporting import write_results
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, resize
 
+from benchmarks.shared.photographs import load_photographs
+from benchmarks.shared.reporting import write_results
 from torchmetrics_sess import SemanticSimilarityScore
 
 SIDE = 512
@@ -59,7 +59,11 @@ def main() -> None:
             f"{row['hits']:6d} {row['misses']:7d} {row['bytes'] / 2**10:8.1f} {row['same scores']!s:>11}"
         )
     if not arguments.quick:
-        print(write_results(f"target_cache-{device.type}", rows, ["python", *sys.argv]))
+        print(
+            write_results(
+                f"target_cache-{device.type}", rows, ["python", "-m", "benchmarks.cost.target_cache", *sys.argv[1:]]
+            )
+        )
 
 
 def measure(

@@ -1,6 +1,6 @@
 """Where the time of the default preset goes, stage by stage.
 
-    python benchmarks/profile_lite.py [--cuda] [--quick]
+    python -m benchmarks.cost.profile_lite [--cuda] [--quick]
 
 Every stage is timed on its own, the graphics card waited for before and after. With ``--cuda`` also: how often an
 update waits for the card, for 4 pairs and for 16, and what bfloat16 and ``torch.compile`` would save in the network.
@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from photographs import load_photographs
-from reporting import write_results
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, resize
 
+from benchmarks.shared.photographs import load_photographs
+from benchmarks.shared.reporting import write_results
 from torchmetrics_sess import SceneGraphExtractor, SemanticSimilarityScore
 from torchmetrics_sess.images import prepare_images
 from torchmetrics_sess.matching import match_graph_pairs
@@ -80,7 +80,8 @@ def main() -> None:
             rows.append(row)
             print(", ".join(f"{key} {value:.4g}" if key != "network" else value for key, value in row.items()))
     if not arguments.quick:
-        print(f"written to {write_results(f'profile_lite-{device.type}', rows, ['python', *sys.argv])}")
+        command = ["python", "-m", "benchmarks.cost.profile_lite", *sys.argv[1:]]
+        print(f"written to {write_results(f'profile_lite-{device.type}', rows, command)}")
 
 
 def stages(device: torch.device, repetitions: int) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What the default preset costs: a whole ``update()`` against the bare network on the same images.
 
-    python benchmarks/lite.py [--cuda] [--quick]
+    python -m benchmarks.cost.lite [--cuda] [--quick]
 
 The two are timed in turn, and the ratio is taken pair by pair, so that it holds on a machine whose speed drifts. It is
 measured as the number of pairs, the size of the images and the number of regions (objects) grow.
@@ -16,13 +16,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from photographs import load_photographs
-from reporting import FIGURES, write_results
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, resize
 
+from benchmarks.shared.photographs import load_photographs
+from benchmarks.shared.reporting import FIGURES, write_results
 from torchmetrics_sess import SemanticSimilarityScore
 from torchmetrics_sess.precision import full_precision
 from torchmetrics_sess.segmenters.dino import DinoSegmenterConfig, squash
@@ -55,7 +55,7 @@ def main() -> None:
     if arguments.quick:
         return
     draw(rows, device.type)
-    print(write_results(f"lite-{device.type}", rows, ["python", *sys.argv]))
+    print(write_results(f"lite-{device.type}", rows, ["python", "-m", "benchmarks.cost.lite", *sys.argv[1:]]))
 
 
 def measure(

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", Path(__file__).parent / "results"))
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", Path(__file__).parents[1] / "results"))
 FIGURES = RESULTS / "figures"
 
 
@@ -37,7 +37,7 @@ def write_results(name: str, rows: Sequence[Mapping[str, Any]], command: Sequenc
     Args:
         name: of the benchmark.
         rows: the figures, one mapping per line of the table.
-        command: what was run, such as ``["python", "benchmarks/matching.py"]``.
+        command: what was run, such as ``["python", "-m", "benchmarks.cost.matching"]``.
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"

@@ -1,6 +1,6 @@
 """Does the memory of a process grow with the updates of the metric?
 
-    python benchmarks/memory.py [--quick]
+    python -m benchmarks.cost.memory [--quick]
 
 Peak resident memory after 1, 100 and 1000 updates of one pair of about 256 pixels, after ten to warm up; no two images
 have the same size, as in many a folder. The network of ``lite`` works at half its size, so that this takes minutes.
@@ -14,8 +14,8 @@ import sys
 from typing import Any
 
 import torch
-from reporting import write_results
 
+from benchmarks.shared.reporting import write_results
 from torchmetrics_sess import SemanticSimilarityScore
 
 WARM_UP = 10
@@ -30,7 +30,7 @@ def main() -> None:
     for row in rows:
         print(f"{row['updates']:7d} {row['peak_mib']:9.1f} {row['growth']:8.2%}")
     if not quick:
-        print(f"written to {write_results('memory', rows, ['python', *sys.argv])}")
+        print(f"written to {write_results('memory', rows, ['python', '-m', 'benchmarks.cost.memory', *sys.argv[1:]])}")
 
 
 def measure(counts: tuple[int, ...]) -> list[dict[str, Any]]:

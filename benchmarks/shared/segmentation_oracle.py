@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 Mask: TypeAlias = NDArray[np.bool_]
 
-TINY_WEIGHTS = Path(__file__).parents[1] / "tests" / "data" / "tiny_sam.pth"
+TINY_WEIGHTS = Path(__file__).parents[2] / "tests" / "data" / "tiny_sam.pth"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Measures what unrelated images score: the ``baseline`` of a preset, by which ``rescale="baseline"`` spreads scores.
 
-    python benchmarks/calibrate_baseline.py --images FOLDER [--preset lite]
+    python -m benchmarks.calibration.baseline --images FOLDER [--preset lite]
 
 ``FOLDER`` holds photographs of all kinds of things, at least 60. Of those that show the same scene, which are alike in
 the embedding of the whole image, the first one counts. Pairs of the rest are drawn and scored; the baseline is their
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from reporting import write_results
 
+from benchmarks.shared.reporting import write_results
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import find_images, read_image
 from torchmetrics_sess.matching import match_graph_pairs
@@ -54,7 +54,7 @@ def main() -> None:
     for name, value in row.items():
         print(f"{name:>16} {value:.4f}" if isinstance(value, float) else f"{name:>16} {value}")
     # The folder is nobody's business.
-    command = ["python", "benchmarks/calibrate_baseline.py", "--images", "FOLDER", "--preset", arguments.preset]
+    command = ["python", "-m", "benchmarks.calibration.baseline", "--images", "FOLDER", "--preset", arguments.preset]
     print(write_results(f"baseline-{preset.name}", [row], command))
 
 

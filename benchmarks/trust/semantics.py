@@ -1,6 +1,6 @@
 """Does the score follow meaning? Four experiments on photographs, beside measures that know pixels or one vector only.
 
-    python benchmarks/semantics.py [FOLDER] [--preset lite] [--set name=value] [--half tune|report] [--quick]
+    python -m benchmarks.trust.semantics [FOLDER] [--preset lite] [--set name=value] [--half tune|report] [--quick]
 
 1. compression: JPEG, WebP, JPEG 2000 and AVIF, from high quality to low;
 2. channel: an analog and a digital transmission over a noisy channel (``channels.py``);
@@ -25,22 +25,33 @@ import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from experiments import CODECS, DIGITAL, EXPERIMENTS, LOSS, MILD, REARRANGED, Change, changes, codecs
-from photographs import Scene, load_scenes
 from PIL import Image
-from ranking import ordering_rate, separation
-from reporting import write_results
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.shared.photographs import Scene, load_scenes
+from benchmarks.shared.reporting import write_results
+from benchmarks.trust.experiments import (
+    CODECS,
+    DIGITAL,
+    EXPERIMENTS,
+    LOSS,
+    MILD,
+    REARRANGED,
+    Change,
+    Scored,
+    changes,
+    codecs,
+)
+from benchmarks.trust.ranking import ordering_rate, separation
+from benchmarks.trust.semantics_figures import draw
 from torchmetrics_sess.comparison import image_metrics, rank_correlation
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import image_tensor
@@ -54,15 +65,6 @@ PIXEL_METRICS = {"ms_ssim": "MS-SSIM", "ssim": "SSIM", "psnr": "PSNR"}
 METRICS = (SESS, UNRELATED, "embedding", *PIXEL_METRICS.values())
 # Infinite for images that are equal, and then no mean could be taken.
 HIGHEST_PSNR = 100.0
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A change of one photograph and what every measure says of it."""
-
-    photograph: str
-    change: Change
-    scores: dict[str, float]
 
 
 def main() -> None:
@@ -102,9 +104,7 @@ def main() -> None:
 
     if arguments.quick:
         return
-    from semantics_figures import draw
-
-    command = ["python", *sys.argv]
+    command = ["python", "-m", "benchmarks.trust.semantics", *sys.argv[1:]]
     print(write_results(arguments.name, rows, command))
     print(write_results(f"{arguments.name}_summary", summary, command))
     print(*draw(arguments.name, scored), sep="\n")

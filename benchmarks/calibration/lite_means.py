@@ -1,6 +1,6 @@
 """Re-estimates the constants of the ``lite`` preset: the mean descriptors of regions and of whole images.
 
-    python benchmarks/calibrate_lite.py FOLDER
+    python -m benchmarks.calibration.lite_means FOLDER
 
 ``FOLDER`` holds photographs of all kinds of things; the more and the more varied, the better. The constants that ship
 with the package were estimated on 244 photographs, none of them among those that results are reported on.

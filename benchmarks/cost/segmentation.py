@@ -1,6 +1,6 @@
 """How long the batched segmenter takes for an image, against Segment Anything's own mask generator on the same weights.
 
-    python benchmarks/segmentation.py [--model tiny|vit_b|vit_l|vit_h] [--points-per-side 32] [--images 4] [--cuda]
+    python -m benchmarks.cost.segmentation [--model tiny|vit_b|vit_l|vit_h] [--points-per-side 32] [--images 4] [--cuda]
 
 All models but ``tiny`` have random weights, and thresholds at quantiles of what these predict, so that a fixed share of
 the masks passes each filter. The stock generator is followed by a plain numpy dedupe. Both run in the same process, on
@@ -17,16 +17,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import segmentation_oracle
 import torch
 from numpy.typing import NDArray
-from reporting import write_results
 from segment_anything import SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import build_point_grid, calculate_stability_score
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from benchmarks.shared import segmentation_oracle
+from benchmarks.shared.reporting import write_results
 from torchmetrics_sess.segmenters.sam import SamSegmenter
 from torchmetrics_sess.stages import Segmentation
 
@@ -149,7 +149,12 @@ def main() -> None:
         print("    " + ", ".join(f"{name.replace('_', ' ')} {value:.7g}" for name, value in agrees.items()))
 
     options = {"model": arguments.model, "points-per-side": side, "images": len(images)}
-    command = ["python", "benchmarks/segmentation.py", *(f"--{name}={value}" for name, value in options.items())]
+    command = [
+        "python",
+        "-m",
+        "benchmarks.cost.segmentation",
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
     command += [f"--points-per-batch={arguments.points_per_batch}", *(["--cuda"] if arguments.cuda else [])]
     print(f"written to {write_results(f'segmentation-{arguments.model}-{device}', rows, command)}")
 

@@ -1,6 +1,6 @@
 """What it costs to import the package, against importing torchmetrics alone.
 
-    python benchmarks/import_time.py [--quick]
+    python -m benchmarks.cost.import_time [--quick]
 
 Fresh interpreters import one and the other in turn, and the ratio is taken pair by pair.
 """
@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from reporting import write_results
+from benchmarks.shared.reporting import write_results
 
 BASELINE = "import torchmetrics"
 STATEMENTS = {
@@ -33,7 +33,8 @@ def main() -> None:
     for row in rows:
         print(f"{row['imported']:>17} {row['seconds']:8.2f} {row['ratio']:21.3f}")
     if not quick:
-        print(f"written to {write_results('import_time', rows, ['python', *sys.argv])}")
+        command = ["python", "-m", "benchmarks.cost.import_time", *sys.argv[1:]]
+        print(f"written to {write_results('import_time', rows, command)}")
 
 
 def measure(name: str, statement: str, repetitions: int) -> dict[str, Any]:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reporting
 import torch
-from agreement import Statistic, agreement, choice_statistics, logistic_fit, pearson, rating_statistics
-from human_alignment import main, measure
-from human_judgements import read_kadid, read_nights, read_plain, read_sis, read_tid2013
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import kendalltau, spearmanr
 from torch import Tensor
 
+from benchmarks.shared import reporting
+from benchmarks.trust.agreement import Statistic, agreement, choice_statistics, logistic_fit, pearson, rating_statistics
+from benchmarks.trust.human_alignment import main, measure
+from benchmarks.trust.human_judgements import read_kadid, read_nights, read_plain, read_sis, read_tid2013
 from torchmetrics_sess.comparison import ImageMetric, image_metrics
 
 

@@ -1,6 +1,6 @@
 """What each setting that exists only to match the released code does to the scores of its recorded run.
 
-    python benchmarks/fidelity.py [--quick]
+    python -m benchmarks.trust.fidelity [--quick]
 
 Every row changes one thing, extracts and matches the eight pairs of the recording again, and gives how far each score
 moves. ``--quick`` leaves out the rows on enlarged images.
@@ -14,19 +14,18 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-import golden_pipeline
-import matching_oracle
 import numpy as np
 import open_clip
 import PIL
 import torch
-from golden_pipeline import CASES, SIDES, image, recorded, relation_similarity
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from reporting import write_results
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
+from benchmarks.shared import golden_pipeline, matching_oracle
+from benchmarks.shared.golden_pipeline import CASES, SIDES, image, recorded, relation_similarity
+from benchmarks.shared.reporting import write_results
 from torchmetrics_sess import SceneGraph, SceneGraphExtractor, importance
 from torchmetrics_sess.encoders.crops import bounding_boxes
 from torchmetrics_sess.extractor import limit_width
@@ -188,7 +187,7 @@ def main() -> None:
         print(f"{name:<42}" + "".join(f"{value:9.1e}" for value in (*by_case, mean, largest)))
         rows.append({"changed": name, "cases": by_case.tolist(), "mean": mean, "max": largest})
     if not quick:
-        print(f"written to {write_results('fidelity', rows, ['python', 'benchmarks/fidelity.py'])}")
+        print(f"written to {write_results('fidelity', rows, ['python', '-m', 'benchmarks.trust.fidelity'])}")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from experiments import EXPERIMENTS, LOSS, MILD, REARRANGED
-from reporting import FIGURES
+
+from benchmarks.shared.reporting import FIGURES
+from benchmarks.trust.experiments import EXPERIMENTS, LOSS, MILD, REARRANGED, Scored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from semantics import Scored
 
 # Okabe and Ito's colours, which the colour-blind tell apart, each with a marker of its own.
 _STYLES: list[dict[str, Any]] = [

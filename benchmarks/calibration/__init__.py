@@ -1,0 +1,1 @@
+"""Numbers that ship with a preset, measured anew."""

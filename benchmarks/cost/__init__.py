@@ -1,0 +1,1 @@
+"""What scoring takes: time and memory."""

@@ -1,0 +1,1 @@
+"""Whether scores follow meaning, the released code and people."""
