@@ -1,0 +1,1 @@
+"""How the adapters of ``lite`` are trained."""
