@@ -26,7 +26,7 @@ class SceneGraph:
         relation: integer predicate of the ordered pair (subject, object), ``[n, n]``; -1 where there is none and on
             the diagonal. Indices refer to ``torchmetrics_sess.relations.PREDICATES``.
         confidence: probability of that predicate, ``[n, n]`` in [0, 1]; -1 where there is none.
-        image_feature: unit-norm embedding of the whole image, ``[d]``.
+        image_feature: unit-norm embedding of the whole image, ``[e]``.
         masks: the pixels of every object, ``[n, H, W]``; optional, because a score does not need them.
 
     Raises:
@@ -51,7 +51,7 @@ class SceneGraph:
     importance: Float[Tensor, " n"]
     relation: Int[Tensor, "n n"]
     confidence: Float[Tensor, "n n"]
-    image_feature: Float[Tensor, " d"]
+    image_feature: Float[Tensor, " e"]
     masks: Bool[Tensor, "n h w"] | None = None
 
     def __post_init__(self) -> None:
@@ -63,12 +63,13 @@ class SceneGraph:
             "importance": (n,),
             "relation": (n, n),
             "confidence": (n, n),
-            "image_feature": (d,),
         }
         for name, shape in expected.items():
             got = tuple(getattr(self, name).shape)
             if got != shape:
                 raise ValueError(f"`{name}` must be {list(shape)} for {n} objects of {d} features, got {list(got)}")
+        if self.image_feature.ndim != 1:
+            raise ValueError(f"`image_feature` must be [e], got shape {list(self.image_feature.shape)}")
         if self.masks is not None and (self.masks.ndim != 3 or self.masks.shape[0] != n):
             raise ValueError(f"`masks` must be [{n}, H, W], got {list(self.masks.shape)}")
 

@@ -30,27 +30,38 @@ class ImportanceConfig:
         k3: weight of saliency against relations, in [0, 1].
         saliency: where the saliency map comes from: ``"spectral_residual"`` computes it from the image,
             ``"segmenter"`` takes the one that the segmenter's own network gives.
+        threshold: what is below so many times the mean saliency of the image is not salient; at least 0.
+        floor: what is not salient counts by, as a share of what is most salient; in [0, 1].
+        focus: power to which saliency is raised, pixel by pixel; positive. With ``threshold`` 0, ``floor`` 0 and
+            ``focus`` 1, saliency is left as it is.
 
     Raises:
-        ValueError: for a root that is not positive, a weight outside [0, 1] or an unknown source of saliency.
+        ValueError: for a root or power that is not positive, a share outside [0, 1], a negative threshold or an unknown
+            source of saliency.
 
     Examples:
         >>> ImportanceConfig(k3=0.5)
-        ImportanceConfig(k1=2.5, k2=3.0, k3=0.5, saliency='spectral_residual')
+        ImportanceConfig(k1=2.5, k2=3.0, k3=0.5, saliency='spectral_residual', threshold=0.0, floor=0.0, focus=1.0)
     """
 
     k1: float = setting(2.5, short="k1_")
     k2: float = setting(3.0, short="k2_")
     k3: float = setting(0.8, short="k3_")
     saliency: Literal["spectral_residual", "segmenter"] = setting("spectral_residual", short="")
+    threshold: float = setting(0.0, short="cut")
+    floor: float = setting(0.0, short="floor")
+    focus: float = setting(1.0, short="focus")
 
     def __post_init__(self) -> None:
-        for name in ("k1", "k2"):
+        for name in ("k1", "k2", "focus"):
             root = getattr(self, name)
             if not (math.isfinite(root) and root > 0):
                 raise ValueError(f"`{name}` must be a positive number, got {root}")
-        if not 0 <= self.k3 <= 1:
-            raise ValueError(f"`k3` must lie in [0, 1], got {self.k3}")
+        for name in ("k3", "floor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must lie in [0, 1], got {getattr(self, name)}")
+        if not (math.isfinite(self.threshold) and self.threshold >= 0):
+            raise ValueError(f"`threshold` must be a number of at least 0, got {self.threshold}")
         if self.saliency not in ("spectral_residual", "segmenter"):
             raise ValueError(f"`saliency` must be 'spectral_residual' or 'segmenter', got {self.saliency!r}")
 
@@ -146,7 +157,7 @@ def object_importance(
         tensor([0.6352, 0.3648])
     """
     _check_shapes(saliency, masks, confidence, valid)
-    mass = mask_sums(masks, saliency[..., None, :, :])[..., 0]
+    mass = mask_sums(masks, focus_saliency(saliency, config)[..., None, :, :])[..., 0]
     if valid is None:
         valid = torch.ones_like(mass, dtype=torch.bool)
     salience = _shares(mass ** (1 / config.k1), valid)
@@ -160,6 +171,27 @@ def object_importance(
 
     importance = config.k3 * salience + (1 - config.k3) * relation
     return _shares(importance.clamp_min(_FLOOR), valid).to(torch.promote_types(saliency.dtype, torch.float32))
+
+
+def focus_saliency(saliency: Float[Tensor, "*b h w"], config: ImportanceConfig) -> Float[Tensor, "*b h w"]:
+    """Leave of a saliency map what stands out: ``(max(S - threshold * mean(S), 0) / its maximum + floor) ** focus``.
+
+    Args:
+        saliency: not negative, ``[*b, h, w]``.
+        config: says how much; the default leaves the map as it is.
+
+    Returns:
+        ``[*b, h, w]``; a map of equal values stays one.
+
+    Examples:
+        >>> focus_saliency(torch.tensor([[0.2, 0.2, 0.8]]), ImportanceConfig(threshold=1.0, floor=0.1, focus=2.0))
+        tensor([[0.0100, 0.0100, 1.2100]])
+    """
+    if config.threshold == 0 and config.floor == 0 and config.focus == 1:
+        return saliency
+    above = (saliency - config.threshold * saliency.mean((-2, -1), keepdim=True)).clamp_min(0)
+    highest = above.amax((-2, -1), keepdim=True)
+    return (torch.where(highest > 0, above / highest, 1) + config.floor) ** config.focus
 
 
 def _check_shapes(saliency: Tensor, masks: Tensor, confidence: Tensor, valid: Tensor | None) -> None:

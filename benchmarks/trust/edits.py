@@ -99,12 +99,12 @@ def blend(image: Image.Image, other: Image.Image, share: float) -> Image.Image:
 def cut_out(image: Image.Image, box: Box) -> Image.Image:
     """Paint over an object with grey."""
     grey_image = Image.new("RGB", image.size, (127, 127, 127))
-    return Image.composite(grey_image, image, Image.fromarray(_region(image, box)))
+    return Image.composite(grey_image, image, Image.fromarray(box_region(image, box)))
 
 
 def erase(image: Image.Image, box: Box) -> Image.Image:
     """Take an object away: its region is filled smoothly from what surrounds it."""
-    return distortions.erase(image, _region(image, box))
+    return distortions.erase(image, box_region(image, box))
 
 
 def swap(image: Image.Image, box: Box, other: Image.Image, other_box: Box) -> Image.Image:
@@ -132,7 +132,7 @@ def exchange_quadrants(image: Image.Image) -> Image.Image:
     return exchange_halves(exchange_halves(image, "left and right"), "top and bottom")
 
 
-def _region(image: Image.Image, box: Box, scale: float = 1.0) -> NDArray[np.bool_]:
+def box_region(image: Image.Image, box: Box, scale: float = 1.0) -> NDArray[np.bool_]:
     row = (np.arange(image.height)[:, None] / image.height - box.row) / (box.half_height * scale)
     column = (np.arange(image.width)[None] / image.width - box.column) / (box.half_width * scale)
     region: NDArray[np.bool_] = row**4 + column**4 <= 1
@@ -154,7 +154,7 @@ def _paste(image: Image.Image, box: Box, thing: Image.Image) -> Image.Image:
     over = image.copy()
     over.paste(thing.resize((right - left, bottom - top), Image.Resampling.BICUBIC), (left, top))
     # A feathered edge, so that the seam is not what is noticed.
-    stencil = Image.fromarray(_region(image, box, 0.97)).convert("L").filter(ImageFilter.GaussianBlur(3))
+    stencil = Image.fromarray(box_region(image, box, 0.97)).convert("L").filter(ImageFilter.GaussianBlur(3))
     return Image.composite(over, image, stencil)
 
 

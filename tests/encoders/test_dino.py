@@ -3,13 +3,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 import torchmetrics_sess.encoders
 from torchmetrics_sess.encoders import DinoEncoder, DinoEncoderConfig
-from torchmetrics_sess.encoders.dino import lite_means
+from torchmetrics_sess.encoders.dino import load_descriptors
 from torchmetrics_sess.stages import Segmentation
 
 
@@ -35,10 +36,21 @@ def test_embeddings_are_the_descriptors_without_their_common_part() -> None:
     torch.testing.assert_close(embeddings.image_features, expected / expected.norm(dim=-1, keepdim=True))
 
 
-def test_a_descriptor_that_is_the_mean_stays_finite() -> None:
-    given = dataclasses.replace(segmentation(d=384), tokens=lite_means()["token"].expand(2, 3, 384))
-    given = dataclasses.replace(given, image_tokens=lite_means()["image"].expand(2, 384))
-    [embeddings] = DinoEncoderConfig().build(torch.device("cpu"))([], [given])
+def test_a_map_keeps_what_tells_things_apart() -> None:
+    given = segmentation()
+    assert given.tokens is not None
+    token_map = torch.eye(4)[:, 1:3] * torch.tensor([1.0, 3.0])
+    [embeddings] = DinoEncoder(torch.zeros(4), torch.zeros(4), token_map)([], [given])
+    expected = torch.nn.functional.normalize(given.tokens @ token_map, dim=-1)
+    torch.testing.assert_close(embeddings.features, expected)
+
+
+@pytest.mark.parametrize("release", ["lite", "lite-0.1"])
+def test_a_descriptor_that_is_the_mean_stays_finite(release: Literal["lite", "lite-0.1"]) -> None:
+    constants = load_descriptors(release)
+    given = dataclasses.replace(segmentation(d=384), tokens=constants.token_mean.expand(2, 3, 384))
+    given = dataclasses.replace(given, image_tokens=constants.image_mean.expand(2, 384))
+    [embeddings] = DinoEncoderConfig(descriptors=release).build(torch.device("cpu"))([], [given])
     assert torch.isfinite(embeddings.features).all()
     assert torch.isfinite(embeddings.image_features).all()
 
@@ -56,10 +68,18 @@ def test_a_segmenter_without_descriptors_is_named_as_the_cause(missing: str) -> 
         encoder([], [given])
 
 
-def test_the_means_are_constants_that_the_signature_names() -> None:
-    means = lite_means()
-    assert {name: mean.shape for name, mean in means.items()} == {"token": (384,), "image": (384,)}
-    assert all(torch.isfinite(mean).all() for mean in means.values())
-    file = Path(torchmetrics_sess.encoders.__file__).with_name("lite_means.safetensors")
-    assert DinoEncoderConfig().digests() == [hashlib.sha256(file.read_bytes()).hexdigest()[:8]]
+@pytest.mark.parametrize("release", ["lite", "lite-0.1"])
+def test_the_descriptors_are_constants_that_the_signature_names(release: Literal["lite", "lite-0.1"]) -> None:
+    constants = load_descriptors(release)
+    assert constants.token_mean.shape == constants.image_mean.shape == (384,)
+    assert (constants.token_map is None) == (release == "lite-0.1")
+    assert all(torch.isfinite(each).all() for each in constants if each is not None)
+    name = f"{release.replace('-', '_').replace('.', '_')}_descriptors.safetensors"
+    file = Path(torchmetrics_sess.encoders.__file__).with_name(name)
+    assert DinoEncoderConfig(descriptors=release).digests() == [hashlib.sha256(file.read_bytes()).hexdigest()[:8]]
     assert DinoEncoderConfig().weights() == []
+
+
+def test_unknown_descriptors_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`descriptors` must be one of .*, got 'mine'"):
+        DinoEncoderConfig(descriptors="mine")  # type: ignore[arg-type]

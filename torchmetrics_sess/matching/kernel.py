@@ -340,6 +340,7 @@ def match(
     synchronous: bool,
     transport: bool,
     slack: float,
+    lower: bool,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Match two scene graphs.
 
@@ -356,6 +357,7 @@ def match(
         synchronous: whether every update reads the previous one only.
         transport: whether importance is a mass to be transported, rather than a weight of one-to-one matches.
         slack: share of its own mass that a node may take in beyond it, with transport.
+        lower: whether, with slack, the direction that gains less counts, rather than the mean of both.
 
     Returns:
         the final similarity, the weight of every pair in the graph score, and which pairs are matched (where
@@ -427,6 +429,8 @@ def match(
                             numbers,
                             links,
                         )
+                        if lower:
+                            by_row = by_column = min(by_row, by_column)
                     elif rows <= SUBSET_ROWS:
                         by_row, by_column = _assign_subsets(benefit, row_share, column_share, rows, columns, best)
                     else:
@@ -451,7 +455,7 @@ def match(
         if slack == 0.0:
             _route(similarity, row_share, column_share, n_a, n_b, plan, numbers, links)
             return similarity, plan, plan, none_a, none_b
-        _route_with_slack(
+        by_row, by_column = _route_with_slack(
             similarity,
             row_share,
             column_share,
@@ -465,9 +469,12 @@ def match(
             numbers,
             links,
         )
+        share_of_rows = 0.5
+        if lower:
+            share_of_rows = 1.0 if by_row <= by_column else 0.0
         for i in range(n_a):
             for j in range(n_b):
-                plan[i, j] = (flow[i, j] + turned_flow[j, i]) / 2.0
+                plan[i, j] = share_of_rows * flow[i, j] + (1.0 - share_of_rows) * turned_flow[j, i]
         return similarity, plan, plan, none_a, none_b
     plan, matched, left_a, left_b = _assign_graphs(similarity, importance_a, importance_b, gain, flow, numbers, links)
     return similarity, plan, matched, left_a, left_b

