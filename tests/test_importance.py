@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from torchmetrics_sess.config import describe, from_mapping
-from torchmetrics_sess.importance import ImportanceConfig, object_importance, spectral_residual
+from torchmetrics_sess.importance import ImportanceConfig, focus_saliency, object_importance, spectral_residual
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "importance_dev.npz")
 CASES = sorted({name.split("/")[0] for name in GOLDEN.files}, key=int)
@@ -281,7 +281,7 @@ class TestObjectImportance:
 
 class TestImportanceConfig:
     def test_signature_names_every_setting(self) -> None:
-        assert describe(ImportanceConfig()) == "k1_2.5,k2_3,k3_0.8,spectral_residual"
+        assert describe(ImportanceConfig()) == "k1_2.5,k2_3,k3_0.8,spectral_residual,cut0,floor0,focus1"
         assert describe(ImportanceConfig(k3=1.0, saliency="segmenter")) == "k1_2.5,k2_3,k3_1,segmenter"
 
     def test_reads_from_plain_values(self) -> None:
@@ -308,3 +308,32 @@ class TestImportanceConfig:
         unknown: Any = "fixed"
         with pytest.raises(ValueError, match="`saliency` must be 'spectral_residual' or 'segmenter', got 'fixed'"):
             ImportanceConfig(saliency=unknown)
+
+
+def test_saliency_is_left_as_it_is_unless_told_otherwise() -> None:
+    saliency = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    assert focus_saliency(saliency, ImportanceConfig()) is saliency
+
+
+def test_what_does_not_stand_out_counts_by_the_floor_alone() -> None:
+    saliency = torch.tensor([[0.1, 0.1, 0.1, 0.9]])
+    focused = focus_saliency(saliency, ImportanceConfig(threshold=1.0, floor=0.05, focus=2.0))
+    torch.testing.assert_close(focused, torch.tensor([[0.05, 0.05, 0.05, 1.05]]) ** 2)
+    torch.testing.assert_close(
+        focus_saliency(7 * saliency, ImportanceConfig(threshold=1.0, floor=0.05, focus=2.0)), focused
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 0.4])
+def test_a_map_without_anything_salient_weighs_by_area(value: float) -> None:
+    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
+    masks[0, :1], masks[1, 1:] = True, True
+    config = ImportanceConfig(k1=1.0, k3=1.0, threshold=1.0, floor=0.05, focus=1.5)
+    importance = object_importance(torch.full((4, 4), value), masks, torch.full((2, 2), -1.0), config)
+    torch.testing.assert_close(importance, torch.tensor([0.25, 0.75]))
+
+
+@pytest.mark.parametrize(("name", "value"), [("threshold", -1.0), ("floor", 1.5), ("focus", 0.0)])
+def test_settings_of_focus_out_of_range_are_named(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must .*, got {value}"):
+        from_mapping(ImportanceConfig, {name: value}, where="importance")

@@ -95,7 +95,7 @@ class SeeThroughDamage(LightningModule):
         rank: int = 16,
         learning_rate: float = 1.5e-3,
         warmup: int = 100,
-        unrelated: float = 0.35,
+        unrelated: float = 0.3,
         contrast_temperature: float = 0.1,
         grid: int = 24,
         network: Literal["lite", "tiny"] = "lite",

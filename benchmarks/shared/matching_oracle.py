@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, linprog
+from scipy.special import expit
 
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.matching import MatchingConfig
@@ -33,6 +34,9 @@ def match(
     neighbours_b = [np.flatnonzero(row >= 0) for row in relation_b]
 
     cosine = np.maximum(a.features.numpy() @ b.features.numpy().T, config.cosine_floor)
+    if config.probability_center is not None:
+        odds = [expit((c - config.probability_center) / config.probability_width) for c in (cosine.clip(0, 1), 0, 1)]
+        cosine = (odds[0] - odds[1]) / (odds[2] - odds[1])
     offset = a.centers.numpy()[:, None] - b.centers.numpy()[None]
     similarity = (1 - config.theta) * cosine + config.theta * (1 - (offset**2).sum(-1) / 2)
     for iteration in range(config.iterations):
@@ -49,6 +53,8 @@ def match(
                     if config.assignment == "transport":
                         by_row = transport(benefit, share_i, share_j, config.slack)
                         by_column = transport(benefit.T, share_j, share_i, config.slack)
+                        if config.slack > 0 and config.balance == "lower":
+                            by_row = by_column = min(by_row, by_column)
                     else:
                         by_row, by_column = assign(benefit, share_i, share_j)
                     value = (by_row * w[i] + by_column * v[j]) / (w[i] + v[j])
@@ -58,7 +64,8 @@ def match(
         w, v = w / w.sum(), v / v.sum()
         by_row = transport(similarity, w, v, config.slack)
         by_column = transport(similarity.T, v, w, config.slack)
-        return (by_row + by_column) / 2, similarity
+        lower = config.slack > 0 and config.balance == "lower"
+        return min(by_row, by_column) if lower else (by_row + by_column) / 2, similarity
     by_row, by_column = assign(similarity, w, v)
     return (len(w) * by_row + len(v) * by_column) / (len(w) + len(v)), similarity
 

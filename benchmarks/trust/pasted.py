@@ -3,8 +3,8 @@
     python -m benchmarks.trust.pasted CUTOUTS PHOTOGRAPHS [--scenes 40] [--preset lite] [--set name=value]
 
 CUTOUTS holds images with an alpha channel, such as those that ``training/collect.py`` collects; PHOTOGRAPHS is in the
-layout that ``robustness.py`` takes: what people drew as the main object is erased first, so that the pasted objects hold
-the interest. Moving both together keeps what the picture shows; the other changes do not.
+layout that ``robustness.py`` takes: what people drew as the main object is erased first, so that the pasted objects
+hold the interest. Moving both together keeps what the picture shows; the other changes do not.
 """
 
 from __future__ import annotations

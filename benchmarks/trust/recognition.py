@@ -3,16 +3,18 @@
     python -m benchmarks.trust.recognition FOLDER [--half tune|report] [--preset lite] [--set name=value]
     python -m benchmarks.trust.recognition --raw TRIALS        computes the table of people from their trials
 
-People were shown photographs for 200 ms and named one of 16 kinds of object (Geirhos et al., *Generalisation in humans and
-deep neural networks*, NeurIPS 2018). ``recognition.csv`` holds how often they were right, computed from the raw trials of
-the toolbox ``bethgelab/model-vs-human`` (MIT), whose folder ``raw-data`` ``--raw`` takes. A condition's number is a mean over
-photographs, so that other photographs in the same condition do: those of FOLDER, cut square, 224 pixels.
+People were shown photographs for 200 ms and named one of 16 kinds of object (Geirhos et al., *Generalisation in
+humans and deep neural networks*, NeurIPS 2018). ``recognition.csv`` holds how often they were right, computed from
+the raw trials of the toolbox ``bethgelab/model-vs-human`` (MIT), whose folder ``raw-data`` ``--raw`` takes. A
+condition's number is a mean over photographs, so that other photographs in the same condition do: those of FOLDER,
+cut square, 224 pixels.
 
 Printed: every condition, then for every measure, with 95 % intervals by bootstrap over photographs,
 
 * Spearman: rank correlation with people over all conditions but turning;
 * residual: root mean square distance of people from the best monotone curve of the measure;
-* spread: how far apart the kinds of damage lie on the measure where people name 75 % (another photograph is 0, identity 1);
+* spread: how far apart the kinds of damage lie on the measure where people name 75 % (another photograph is 0,
+  identity 1);
 * height: the lowest of them;
 * distance: mean distance of the measure, on that scale, from people, where they name half or more.
 """

@@ -2,15 +2,15 @@
 
     python -m benchmarks.trust.robustness [FOLDER] [--half tune|report] [--preset lite] [--set name=value] [--quick]
 
-Every photograph is distorted as far as codecs and channels do at their limit (``hard_distortions.py``); its main object is
-erased, cut out, or swapped for another one; and it is compared with other photographs. Printed per distortion: the mean of
-every measure, how often the distorted photograph is above the one without its object, and how well it is told from other
-photographs (area under the ROC curve).
+Every photograph is distorted as far as codecs and channels do at their limit (``hard_distortions.py``); its main
+object is erased, cut out, or swapped for another one; and it is compared with other photographs. Printed per
+distortion: the mean of every measure, how often the distorted photograph is above the one without its object, and how
+well it is told from other photographs (area under the ROC curve).
 
-FOLDER holds ``NAME.jpg`` with ``NAME.object.png``, white where people drew the main object; by default, those photographs
-of scikit-image and scikit-learn that have one. ``--half`` takes every other photograph by name: settings were chosen on
-``tune``, results are those of ``report``. ``--jscc CHECKPOINT`` adds what the Deep JSCC of ``examples/deep_jscc`` receives
-at -5 dB.
+FOLDER holds ``NAME.jpg`` with ``NAME.object.png``, white where people drew the main object; by default, those
+photographs of scikit-image and scikit-learn that have one. ``--half`` takes every other photograph by name: settings
+were chosen on ``tune``, results are those of ``report``. ``--jscc CHECKPOINT`` adds what the Deep JSCC of
+``examples/deep_jscc`` receives at -5 dB.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from benchmarks.shared import matching_oracle
 from benchmarks.shared.matching_oracle import random_graph, random_relation_similarity
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.matching import MatchingConfig, MatchResult, match_graph_pairs, match_graphs
-from torchmetrics_sess.matching.config import Assignment, UpdateOrder
+from torchmetrics_sess.matching.config import Assignment, Balance, UpdateOrder
+from torchmetrics_sess.matching.pairs import same_thing
 
 GOLDEN = np.load(Path(__file__).parents[1] / "data" / "matching_dev.npz")
 KNOWN = torch.from_numpy(random_relation_similarity(0))
@@ -25,7 +26,8 @@ KNOWN = torch.from_numpy(random_relation_similarity(0))
 laws = settings(derandomize=True, deadline=None, max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 orders = st.sampled_from(get_args(UpdateOrder))
-slacks = st.sampled_from([0.0, 0.25, 1.0])
+slacks = st.sampled_from([0.0, 0.25, 1.0, 9.0])
+balances = st.sampled_from(get_args(Balance))
 assignments = st.sampled_from(get_args(Assignment))
 
 
@@ -81,11 +83,20 @@ def test_agrees_with_plain_scipy(a: SceneGraph, b: SceneGraph, order: UpdateOrde
 
 
 @settings(laws, max_examples=15)
-@given(graphs(nodes=4), graphs(nodes=4), orders, slacks)
+@given(graphs(nodes=4), graphs(nodes=4), orders, slacks, balances, st.sampled_from([None, 0.0, 0.45]))
 def test_transport_agrees_with_linear_programming(
-    a: SceneGraph, b: SceneGraph, order: UpdateOrder, slack: float
+    a: SceneGraph, b: SceneGraph, order: UpdateOrder, slack: float, balance: Balance, center: float | None
 ) -> None:
-    config = MatchingConfig(update_order=order, alpha=0.4, beta=0.3, iterations=2, assignment="transport", slack=slack)
+    config = MatchingConfig(
+        update_order=order,
+        alpha=0.4,
+        beta=0.3,
+        iterations=2,
+        assignment="transport",
+        slack=slack,
+        balance=balance,
+        probability_center=center,
+    )
     result = match_graphs(a, b, KNOWN, config)
     graph_score, similarity = matching_oracle.match(a, b, KNOWN.numpy(), config)
     assert result.graph_score == pytest.approx(graph_score, abs=1e-9)
@@ -103,15 +114,56 @@ def crowd(nodes: int, seed: int, spread: float, ties: bool) -> SceneGraph:
 
 
 @laws
-@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([0, 1, 6]), st.booleans(), seeds, slacks)
-def test_transport_is_optimal(rows: int, columns: int, spread: int, ties: bool, seed: int, slack: float) -> None:
+@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([0, 1, 6]), st.booleans(), seeds, slacks, balances)
+def test_transport_is_optimal(
+    rows: int, columns: int, spread: int, ties: bool, seed: int, slack: float, balance: Balance
+) -> None:
     a, b = crowd(rows, seed, spread, ties), crowd(columns, seed + 1, spread, ties)
-    result = match_graphs(a, b, KNOWN, MatchingConfig(iterations=0, assignment="transport", slack=slack))
+    config = MatchingConfig(iterations=0, assignment="transport", slack=slack, balance=balance)
+    result = match_graphs(a, b, KNOWN, config)
     similarity, w, v = result.similarity.numpy(), a.importance.numpy(), b.importance.numpy()
-    best = (
-        matching_oracle.transport(similarity, w, v, slack) + matching_oracle.transport(similarity.T, v, w, slack)
-    ) / 2
-    assert result.graph_score == pytest.approx(best, abs=1e-9)
+    best = [matching_oracle.transport(similarity, w, v, slack), matching_oracle.transport(similarity.T, v, w, slack)]
+    expected = min(best) if balance == "lower" else sum(best) / 2
+    assert result.graph_score == pytest.approx(expected, abs=1e-9)
+    assert (result.plan * result.similarity).sum() == pytest.approx(result.graph_score, abs=1e-12)
+
+
+def test_what_is_missing_and_what_was_added_both_count() -> None:
+    def things(*kinds: int) -> SceneGraph:
+        n = len(kinds)
+        return SceneGraph(
+            features=torch.eye(4, dtype=torch.float64)[list(kinds)],
+            centers=torch.full((n, 2), 0.5, dtype=torch.float64),
+            importance=torch.full((n,), 1 / n, dtype=torch.float64),
+            relation=torch.full((n, n), -1),
+            confidence=torch.full((n, n), -1.0),
+            image_feature=torch.ones(1, dtype=torch.float64),
+        )
+
+    how: dict[str, Any] = {"assignment": "transport", "slack": 9.0, "theta": 0.0, "iterations": 0, "image_weight": 0.0}
+    for a, b in ((things(0, 1), things(0)), (things(0), things(0, 1))):
+        assert score(a, b, balance="mean", **how) == pytest.approx(0.75)
+        assert score(a, b, balance="lower", **how) == pytest.approx(0.5)
+        assert score(a, b, balance="lower", exponent=3.0, **how) == pytest.approx(0.125)
+
+
+@laws
+@given(st.floats(0, 1), st.floats(0.01, 1), st.floats(-1, 1), st.floats(-1, 1))
+def test_probability_rises_with_the_cosine_from_0_to_1(
+    center: float, width: float, first: float, second: float
+) -> None:
+    low, high = sorted((first, second))
+    lowest, p_low, p_high, highest = same_thing(np.array([0.0, low, high, 1.0]), center, width)
+    assert lowest == 0 <= p_low <= p_high <= 1 == pytest.approx(highest)
+
+
+@laws
+@given(graphs(), graphs(), graphs(), st.floats(0.5, 4))
+def test_an_exponent_changes_no_order(a: SceneGraph, b: SceneGraph, c: SceneGraph, exponent: float) -> None:
+    plain = [score(a, other) for other in (a, b, c)]
+    raised = [score(a, other, exponent=exponent) for other in (a, b, c)]
+    assert raised[0] == pytest.approx(1, abs=1e-11)
+    assert raised == pytest.approx([max(value, 0) ** exponent for value in plain])
 
 
 @laws

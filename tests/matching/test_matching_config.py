@@ -24,13 +24,19 @@ def test_every_setting_shows_in_the_signature() -> None:
         "image_weight": 0.15,
         "assignment": "transport",
         "slack": 0.25,
+        "balance": "lower",
         "cosine_floor": 0.0,
+        "probability_center": 0.45,
+        "probability_width": 0.2,
+        "exponent": 2.0,
     }
     for name, value in changed.items():
         config = from_mapping(MatchingConfig, {name: value}, where="matching")
         assert describe(config) != describe(MatchingConfig())
     config = from_mapping(MatchingConfig, changed, where="matching")
-    assert describe(config) == "synchronous,it3,a0.5,b0.1,t0.3,img0.15,transport,slack0.25,floor0"
+    assert describe(config) == (
+        "synchronous,it3,a0.5,b0.1,t0.3,img0.15,transport,slack0.25,lower,floor0,same0.45,width0.2,e2"
+    )
 
 
 def validate(name: str, value: Any) -> None:
@@ -59,7 +65,23 @@ def test_iterations_count() -> None:
         validate("iterations", 7.0)
 
 
-@pytest.mark.parametrize("name", ["update_order", "assignment"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("slack", -0.1),
+        ("slack", math.inf),
+        ("probability_center", 1.5),
+        ("probability_width", 0.0),
+        ("exponent", -1.0),
+        ("exponent", math.nan),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_named(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must be .*, got {value}"):
+        from_mapping(MatchingConfig, {name: value}, where="matching")
+
+
+@pytest.mark.parametrize("name", ["update_order", "assignment", "balance"])
 def test_unknown_choices_are_answered_with_the_known_ones(name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}` must be one of '.*', '.*', got 'random'"):
         validate(name, "random")
