@@ -272,10 +272,11 @@ class TestMemory:
     def test_no_tensor_of_a_batch_stays_behind(self) -> None:
         cache = GraphCache()
         images = list(TARGET)
-        _, graphs = cache.extract(stub_extractor(), images, images, cache.keys(images, ""))
+        keys = cache.keys(images, "")
+        graphs = stub_extractor().extract(images)
         assert any(part.untyped_storage().nbytes() > part.nbytes for part in tensors(graphs[0])), "or this is blind"
-        _, graphs = cache.extract(stub_extractor(), images[:1], images, cache.keys(images, ""))
-        kept = [part for graph in graphs for part in tensors(graph)]
+        cache.keep(dict(zip(keys, graphs, strict=True)))
+        kept = [part for graph in cache.find(keys).values() for part in tensors(graph)]
         assert sum(part.untyped_storage().nbytes() for part in kept) == cache.info().bytes
         assert len({part.untyped_storage().data_ptr() for part in kept}) == len(kept)
 

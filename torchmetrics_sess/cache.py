@@ -17,9 +17,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from torchmetrics_sess.extractor import SceneGraphExtractor, to_cpu
+from torchmetrics_sess.extractor import to_cpu
 from torchmetrics_sess.graph import FORMAT, SceneGraph
-from torchmetrics_sess.stages import Image
 
 
 class CacheInfo(NamedTuple):
@@ -77,30 +76,20 @@ class GraphCache:
         """
         return [_digest(recipe, {"image": image}) for image in to_cpu([image.detach() for image in images])]
 
-    def extract(
-        self, extractor: SceneGraphExtractor, preds: list[Image], target: list[Image], keys: Sequence[str]
-    ) -> tuple[list[SceneGraph], list[SceneGraph]]:
-        """Return the graphs of ``preds`` and of ``target``, in one pass of those that are not kept.
+    def find(self, keys: Sequence[str]) -> dict[str, SceneGraph]:
+        """Return the graphs that are kept for some keys, and count what was found and what was not."""
+        with self._lock:
+            found = {key: graph for key in dict.fromkeys(keys) if (graph := self._store.get(key)) is not None}
+            missed = len(set(keys) - found.keys())
+            self._misses += missed
+            self._hits += len(keys) - missed
+        return found
 
-        Args:
-            extractor: makes the graphs.
-            preds: always extracted.
-            target: extracted, once each, if there is no graph for their key; then kept.
-            keys: of ``target``.
-        """
+    def keep(self, graphs: Mapping[str, SceneGraph]) -> None:
+        """Keep graphs by their keys."""
         with self._lock:
-            found = {key: self._store.get(key) for key in dict.fromkeys(keys)}
-        known = {key: graph for key, graph in found.items() if graph is not None}
-        missing = {key: image for key, image in zip(keys, target, strict=True) if key not in known}
-        graphs = extractor.extract(preds + list(missing.values()))
-        extracted = dict(zip(missing, graphs[len(preds) :], strict=True))
-        with self._lock:
-            self._misses += len(missing)
-            self._hits += len(keys) - len(missing)
-            for key, graph in extracted.items():
+            for key, graph in graphs.items():
                 self._store.put(key, _parts(graph))
-        known |= extracted
-        return graphs[: len(preds)], [known[key] for key in keys]
 
     def info(self) -> CacheInfo:
         """Say how much was found and missed, by this process, and how much is kept."""

@@ -1,11 +1,10 @@
-"""Pairs of images in, scores out: what the metric and the function have in common."""
+"""Pairs of images in, scores out: what the metric, the function and the commands have in common."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -16,13 +15,12 @@ from torch import Tensor
 from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.cache import CacheInfo, GraphCache
 from torchmetrics_sess.config import describe
+from torchmetrics_sess.engine import Extraction, ImagePair, Room, match_batches
 from torchmetrics_sess.extractor import SceneGraphExtractor
-from torchmetrics_sess.graph import SceneGraph
-from torchmetrics_sess.images import check_pair, prepare_images
-from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
+from torchmetrics_sess.images import check_images, check_pair
+from torchmetrics_sess.matching import MatchingConfig, MatchResult
 from torchmetrics_sess.pool import GivenNetworks, Networks, NetworkSource, PooledNetworks
 from torchmetrics_sess.presets import Preset, load_preset
-from torchmetrics_sess.stages import Image
 
 Images: TypeAlias = Tensor | Sequence[Tensor]
 Reduction: TypeAlias = Literal["mean", "sum", "none"] | None
@@ -96,12 +94,13 @@ class Scorer:
             self.networks = GivenNetworks(Networks(extractor, relation_similarity))
         self.baseline = None if rescale is None else self._baseline(rescale, own="baseline" in (overrides or {}))
         self.cache = None if cache_targets is False else GraphCache(cache_targets, cache_size_mib)
+        self._room = Room()
 
     def __call__(self, preds: Images, target: Images, device: torch.device | str | None = None) -> list[float]:
         """Return the score of every pair, in order.
 
         Args:
-            preds: ``[N, 3, H, W]``, or a list of ``[3, H, W]``; see ``torchmetrics_sess.images.prepare_images``.
+            preds: ``[N, 3, H, W]``, or a list of ``[3, H, W]``; see ``torchmetrics_sess.images.check_images``.
             target: as many images.
             device: where the networks of a preset are to work; by default, where ``preds`` are.
 
@@ -109,21 +108,47 @@ class Scorer:
             ValueError: for images of a wrong shape or range, or if there are not as many of each.
             TypeError: for images of a wrong type.
         """
-        images = prepare_images(preds, "preds", self.data_range)
-        references = prepare_images(target, "target", self.data_range)
+        images = check_images(preds, "preds", self.data_range)
+        references = check_images(target, "target", self.data_range)
         check_pair(images, references)
-        networks = self.networks.on(torch.device(device or images[0].device))
-        known = networks.relation_similarity if self.relation_similarity is None else self.relation_similarity
+        pairs = list(zip(images, references, strict=True))
+        size = self.batch_size or len(pairs)
+        batches = (pairs[start : start + size] for start in range(0, len(pairs), size))
+        scores: list[float] = []
+        for batch in self.stream(batches, torch.device(device or images[0].device)):
+            for score in batch:
+                if isinstance(score, torch.OutOfMemoryError):
+                    raise score
+                scores.append(score)
+        return scores
 
-        size = self.batch_size or len(images)
-        # While one chunk is matched on the processor, the next goes through the networks.
-        with ThreadPoolExecutor(max_workers=1) as matcher:
-            chunks = []
-            for start in range(0, len(images), size):
-                chunk = slice(start, start + size)
-                graphs = self._extract(networks.extractor, images[chunk], references[chunk], target[chunk])
-                chunks.append(matcher.submit(match_graph_pairs, *graphs, known, self.matching))
-            return [self._rescaled(result.score) for chunk in chunks for result in chunk.result()]
+    def stream(
+        self, batches: Iterable[Sequence[ImagePair]], device: torch.device
+    ) -> Iterator[list[float | torch.OutOfMemoryError]]:
+        """Pass on the scores of one batch after the other, in memory that does not grow with their number.
+
+        Args:
+            batches: pairs of images, as ``torchmetrics_sess.images.check_images`` returns them: the reconstruction
+                first. An image that several pairs of a batch have in common, in one place of memory, is looked at
+                once.
+            device: where the networks of a preset are to work.
+
+        Returns:
+            A list for every batch, one batch later; an error stands in the place of a pair of which not even a single
+            image fits into memory.
+        """
+        networks = self.networks.on(device)
+        known = networks.relation_similarity if self.relation_similarity is None else self.relation_similarity
+        recipe = self._recipe(networks.extractor.device or device) if self.cache else ""
+        extract = Extraction(networks.extractor, self.data_range, self._room, self.cache, recipe)
+        for matches in match_batches(batches, extract, known, self.matching):
+            yield [self.rescaled(match.score) if isinstance(match, MatchResult) else match for match in matches]
+
+    def rescaled(self, score: float) -> float:
+        """Return a score as ``rescale`` asks for it."""
+        if self.baseline is None:
+            return score
+        return min(max((score - self.baseline) / (1 - self.baseline), 0.0), 1.0)
 
     def cache_info(self) -> CacheInfo:
         """Say what the cache of target graphs has done; without one, all is 0."""
@@ -186,23 +211,11 @@ class Scorer:
             f"benchmarks/calibration/baseline.py and pass it in `overrides` as `baseline`"
         )
 
-    def _rescaled(self, score: float) -> float:
-        if self.baseline is None:
-            return score
-        return min(max((score - self.baseline) / (1 - self.baseline), 0.0), 1.0)
-
-    def _extract(
-        self, extractor: SceneGraphExtractor, preds: list[Image], target: list[Image], originals: Images
-    ) -> tuple[list[SceneGraph], list[SceneGraph]]:
-        """Return the graphs of both, in one pass through the networks; ``originals`` are targets as handed in."""
-        if self.cache is None:
-            graphs = extractor.extract(preds + target)
-            return graphs[: len(preds)], graphs[len(preds) :]
-        device = extractor.device or preds[0].device
+    def _recipe(self, device: torch.device) -> str:
+        """Name everything that the graph of an image depends on."""
         # An extractor of one's own is the only one that its cache ever meets.
         networks = self.preset.extraction_signature() if self.preset else ""
-        recipe = f"{networks}|data_range={self.data_range}|torch={torch.__version__}|{_arithmetic(device)}"
-        return self.cache.extract(extractor, preds, target, self.cache.keys(list(originals), recipe))
+        return f"{networks}|data_range={self.data_range}|torch={torch.__version__}|{_arithmetic(device)}"
 
 
 def check_reduction(reduction: Reduction) -> None:
