@@ -75,7 +75,7 @@ def semantic_similarity_score(
 
     Each image becomes a scene graph, and the graphs of each pair are matched; see
     ``torchmetrics_sess.SemanticSimilarityScore``. The networks of the preset and device used last stay in memory
-    for the next call.
+    for the next call, or until ``torchmetrics_sess.release_networks``.
 
     Args:
         preds: ``[N, 3, H, W]``, or ``[N, 1, H, W]`` for greyscale, or a list of images of any sizes; uint8, or floating

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -19,6 +19,9 @@ from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.matching import MatchingConfig
 from torchmetrics_sess.presets import Preset
 from torchmetrics_sess.scoring import Images, Reduction, Rescale, Scorer, check_reduction
+
+if TYPE_CHECKING:
+    from torchmetrics_sess.explanation import Explanation
 
 # Scores are counted in whole units. Sums of integers are exact, so that no order of batches or processes changes a
 # bit; they are out of reach of `.half()` or `.to(torch.bfloat16)`; and every device knows them, unlike float64. There
@@ -264,6 +267,21 @@ class SemanticSimilarityScore(Metric):
             CacheInfo(hits=4, misses=2, size=2, bytes=95472)
         """
         return self._scorer.cache_info()
+
+    def explain(self, preds: Tensor, target: Tensor) -> Explanation:
+        """Explain the score that this metric gives to one image; see ``torchmetrics_sess.explain``. It counts nothing.
+
+        Args:
+            preds: the image to judge, ``[3, H, W]`` or ``[1, 3, H, W]``.
+            target: the image to compare it with.
+
+        Raises:
+            ValueError: for more than one image, or images of a wrong shape or range.
+            TypeError: for images of a wrong type.
+        """
+        from torchmetrics_sess.explanation import explain_pair
+
+        return explain_pair(self._scorer, preds, target, self.device)
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
         """Plot one or several values of the metric.

@@ -138,17 +138,14 @@ class Scorer:
             image fits into memory.
         """
         networks = self.networks.on(device)
-        known = networks.relation_similarity if self.relation_similarity is None else self.relation_similarity
         recipe = self._recipe(networks.extractor.device or device) if self.cache else ""
         extract = Extraction(networks.extractor, self.data_range, self._room, self.cache, recipe)
-        for matches in match_batches(batches, extract, known, self.matching):
-            yield [self.rescaled(match.score) if isinstance(match, MatchResult) else match for match in matches]
+        for matches in match_batches(batches, extract, self.known(networks), self.matching):
+            yield [self._score(match) if isinstance(match, MatchResult) else match for match in matches]
 
-    def rescaled(self, score: float) -> float:
-        """Return a score as ``rescale`` asks for it."""
-        if self.baseline is None:
-            return score
-        return min(max((score - self.baseline) / (1 - self.baseline), 0.0), 1.0)
+    def known(self, networks: Networks) -> Float[Tensor, "p p"]:
+        """Return how alike two predicates are."""
+        return networks.relation_similarity if self.relation_similarity is None else self.relation_similarity
 
     def cache_info(self) -> CacheInfo:
         """Say what the cache of target graphs has done; without one, all is 0."""
@@ -211,11 +208,24 @@ class Scorer:
             f"benchmarks/calibration/baseline.py and pass it in `overrides` as `baseline`"
         )
 
+    def _score(self, match: MatchResult) -> float:
+        return match.score if self.baseline is None else rescale_score(match.score, self.baseline)
+
     def _recipe(self, device: torch.device) -> str:
         """Name everything that the graph of an image depends on."""
         # An extractor of one's own is the only one that its cache ever meets.
         networks = self.preset.extraction_signature() if self.preset else ""
         return f"{networks}|data_range={self.data_range}|torch={torch.__version__}|{_arithmetic(device)}"
+
+
+def rescale_score(score: float, baseline: float) -> float:
+    """Return a score on a scale on which unrelated images, those that score ``baseline``, score 0.
+
+    Examples:
+        >>> rescale_score(1.0, baseline=0.4), rescale_score(0.3, baseline=0.4)
+        (1.0, 0.0)
+    """
+    return min(max((score - baseline) / (1 - baseline), 0.0), 1.0)
 
 
 def check_reduction(reduction: Reduction) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gc
 import json
 import shutil
@@ -154,6 +155,40 @@ def test_a_list_of_pairs_gives_the_same_scores(
     scores = {row["name"]: float(row["score"]) for row in rows}
     assert scores == pytest.approx(expected_scores(*image_folders), abs=1e-6)
     assert {row["recon_folder"] for row in rows} == {"codec"}
+
+
+def test_scores_are_rescaled_if_asked_for(
+    sess: Sess, image_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = dataclasses.replace(stub_preset(), baseline=0.5)
+    monkeypatch.setattr("torchmetrics_sess.scoring.load_preset", lambda name, overrides: preset)
+    for out, arguments in (("plain.csv", []), ("rescaled.csv", ["--rescale", "baseline"])):
+        assert sess("score", *image_folders, "--out", tmp_path / out, *arguments).exit_code == 0
+    plain, rescaled = read(tmp_path / "plain.csv"), read(tmp_path / "rescaled.csv")
+    assert [float(row["score"]) for row in rescaled] == [max(0.0, 2 * float(row["score"]) - 1) for row in plain]
+    assert {row["signature"] for row in rescaled} == {Scorer(preset, rescale="baseline").signature()}
+
+
+@stubbed
+def test_a_cache_changes_no_score_and_spares_originals(
+    sess: Sess, image_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extracted: list[int] = []
+    extract = SceneGraphExtractor.extract
+
+    def watched(self: SceneGraphExtractor, images: list[torch.Tensor], *, masks: bool = False) -> Any:
+        extracted.append(len(images))
+        return extract(self, images, masks=masks)
+
+    monkeypatch.setattr(SceneGraphExtractor, "extract", watched)
+    caching = ["--cache", tmp_path / "graphs"]
+    for out, arguments in (("plain.csv", []), ("first.csv", caching), ("second.csv", caching)):
+        assert sess("score", *image_folders, "--out", tmp_path / out, *arguments).exit_code == 0
+    assert extracted == [14, 14, 7]
+    contents = {(tmp_path / out).read_bytes() for out in ("plain.csv", "first.csv", "second.csv")}
+    assert len(contents) == 1
+    (tmp_path / "occupied").touch()
+    assert_refused(sess("score", *image_folders, "--cache", tmp_path / "occupied"), "can be written to")
 
 
 @stubbed

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -17,7 +18,7 @@ from torchmetrics_sess.cli.results import OK, Row
 from torchmetrics_sess.engine import ImagePair
 from torchmetrics_sess.images import FilePair, read_image
 from torchmetrics_sess.pool import Networks
-from torchmetrics_sess.scoring import Scorer
+from torchmetrics_sess.scoring import Rescale, Scorer
 from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError
 
 Measure: TypeAlias = Callable[[list[Tensor], list[Tensor]], list[float]]
@@ -50,10 +51,12 @@ def open_device(name: str) -> torch.device:
     return device
 
 
-def find_scorer(preset: str, settings: dict[str, object]) -> Scorer:
+def find_scorer(
+    preset: str, settings: Mapping[str, object], *, rescale: Rescale = None, cache: Path | None = None
+) -> Scorer:
     """Return a scorer whose networks are still to be loaded, or end the command if there is no such thing."""
     with refusing(ValueError, TypeError):
-        return Scorer(preset, overrides=settings)
+        return Scorer(preset, overrides=settings, rescale=rescale, cache_targets=cache or False)
 
 
 def load_networks(scorer: Scorer, device: torch.device) -> Networks:
@@ -62,7 +65,7 @@ def load_networks(scorer: Scorer, device: torch.device) -> Networks:
         return scorer.networks.on(device)
 
 
-def open_scorer(preset: str, settings: dict[str, object], device: torch.device) -> Scorer:
+def open_scorer(preset: str, settings: Mapping[str, object], device: torch.device) -> Scorer:
     """Return a scorer with its networks loaded, or end the command if there is no such thing."""
     scorer = find_scorer(preset, settings)
     load_networks(scorer, device)

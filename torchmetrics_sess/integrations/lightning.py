@@ -24,8 +24,6 @@ Place: TypeAlias = str | int | Callable[[Any, Any], Images]
 Stage: TypeAlias = Literal["validate", "test"]
 
 _PREFIX: dict[Stage, str] = {"validate": "val", "test": "test"}
-# What the metric and the explanation of a score have in common.
-_SCORING = ("preset", "overrides", "extractor", "relation_similarity", "matching", "data_range")
 
 
 @dataclasses.dataclass
@@ -110,7 +108,6 @@ class SeSSCallback(Callback):
         self.stages = tuple(stages)
         self.name = name
         self.log_worst = log_worst
-        self._settings = {key: value for key, value in metric_kwargs.items() if key in _SCORING}
         self.metrics = [SemanticSimilarityScore(reduction="none", **metric_kwargs)]
         self._seen: list[_Seen] = []
 
@@ -265,11 +262,8 @@ class SeSSCallback(Callback):
             return
         sinks = [sink for logger in trainer.loggers if (sink := figure_sink(logger)) is not None]
         if sinks:
-            from torchmetrics_sess.explanation import explain
-
             preds, target = (image.expand(3, *image.shape[-2:]) for image in worst)
-            explanation = explain(preds, target, device=pl_module.device, **self._settings)
-            figure = explanation.plot()[0]
+            figure = self.metrics[0].explain(preds, target).plot()[0]
             for sink in sinks:
                 sink(name, figure, trainer.global_step)
 
