@@ -14,7 +14,7 @@ from torch import Tensor
 
 from torchmetrics_sess.extractor import SceneGraphExtractor, limit_width
 from torchmetrics_sess.graph import SceneGraph
-from torchmetrics_sess.images import prepare_images
+from torchmetrics_sess.images import float_images
 from torchmetrics_sess.matching import MatchingConfig, MatchResult, match_graphs
 from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.presets import Preset
@@ -243,7 +243,8 @@ def explain(
 
 def explain_pair(scorer: Scorer, preds: Tensor, target: Tensor, device: torch.device) -> Explanation:
     """Explain the score that a scorer gives to a pair of images; see ``explain``."""
-    images = _one_image(preds, "preds", scorer.data_range) + _one_image(target, "target", scorer.data_range)
+    checked = [_one_image(preds, "preds", scorer), _one_image(target, "target", scorer)]
+    images = float_images(checked, scorer.data_range)
     networks = scorer.networks.on(device)
     graphs = networks.extractor.extract(images, masks=True)
     shown = [limit_width(image, networks.extractor.max_width).cpu() for image in images]
@@ -259,8 +260,11 @@ def explain_pair(scorer: Scorer, preds: Tensor, target: Tensor, device: torch.de
     )
 
 
-def _one_image(image: Tensor, name: str, data_range: tuple[float, float]) -> list[Image]:
-    images = prepare_images(image if image.ndim == 4 else [image], name, data_range)
+def _one_image(image: Tensor, name: str, scorer: Scorer) -> Tensor:
+    images = scorer.check(image if image.ndim == 4 else [image], name)
     if len(images) > 1:
         raise ValueError(f"`{name}` must be one image, [3, H, W] or [1, 3, H, W], got {len(images)}")
-    return images
+    [checked] = images
+    if checked is None:
+        raise ValueError(f"`{name}` must be finite, got NaN or infinite values")
+    return checked

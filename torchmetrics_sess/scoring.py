@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -17,7 +18,7 @@ from torchmetrics_sess.cache import CacheInfo, GraphCache
 from torchmetrics_sess.config import describe
 from torchmetrics_sess.engine import Extraction, ImagePair, Room, match_batches
 from torchmetrics_sess.extractor import SceneGraphExtractor
-from torchmetrics_sess.images import check_images, check_pair
+from torchmetrics_sess.images import NotFinite, OutOfRange, check_images, check_pair
 from torchmetrics_sess.matching import MatchingConfig, MatchResult
 from torchmetrics_sess.pool import GivenNetworks, Networks, NetworkSource, PooledNetworks
 from torchmetrics_sess.presets import Preset, load_preset
@@ -39,6 +40,10 @@ class Scorer:
         relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
         matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
+        out_of_range: what floating-point values beyond ``data_range`` are: ``"raise"`` for an error, or ``"clamp"`` for
+            its nearer end.
+        nan: what images with NaN or infinite values are: ``"raise"`` for an error, or ``"skip"`` to leave their pairs
+            out, with a warning.
         batch_size: how many pairs of images go through the networks at once; by default, all of a call.
         rescale: ``"baseline"`` for ``(score - b) / (1 - b)``, at least 0 and at most 1, with ``b`` the preset's
             baseline, which is what unrelated images score on average.
@@ -60,6 +65,8 @@ class Scorer:
         relation_similarity: Float[Tensor, "p p"] | None = None,
         matching: MatchingConfig | None = None,
         data_range: Sequence[float | int] = (0.0, 1.0),
+        out_of_range: OutOfRange = "raise",
+        nan: NotFinite = "raise",
         batch_size: int | None = None,
         rescale: Rescale = None,
         cache_targets: bool | str | Path = False,
@@ -67,9 +74,15 @@ class Scorer:
     ) -> None:
         if len(data_range) != 2:
             raise ValueError(f"`data_range` must be two numbers, the lower first, got {data_range}")
+        if out_of_range not in ("raise", "clamp"):
+            raise ValueError(f"`out_of_range` must be 'raise' or 'clamp', got {out_of_range!r}")
+        if nan not in ("raise", "skip"):
+            raise ValueError(f"`nan` must be 'raise' or 'skip', got {nan!r}")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1 or None, got {batch_size}")
         self.data_range = (float(data_range[0]), float(data_range[1]))
+        self.out_of_range: OutOfRange = out_of_range
+        self.nan: NotFinite = nan
         self.batch_size = batch_size
         self.relation_similarity = relation_similarity
         self.preset: Preset | None = None
@@ -95,9 +108,10 @@ class Scorer:
         self.baseline = None if rescale is None else self._baseline(rescale, own="baseline" in (overrides or {}))
         self.cache = None if cache_targets is False else GraphCache(cache_targets, cache_size_mib)
         self._room = Room()
+        self._skipped_some = False
 
     def __call__(self, preds: Images, target: Images, device: torch.device | str | None = None) -> list[float]:
-        """Return the score of every pair, in order.
+        """Return the score of every pair, in order; of those that are skipped, there is none.
 
         Args:
             preds: ``[N, 3, H, W]``, or a list of ``[3, H, W]``; see ``torchmetrics_sess.images.check_images``.
@@ -108,19 +122,34 @@ class Scorer:
             ValueError: for images of a wrong shape or range, or if there are not as many of each.
             TypeError: for images of a wrong type.
         """
-        images = check_images(preds, "preds", self.data_range)
-        references = check_images(target, "target", self.data_range)
-        check_pair(images, references)
-        pairs = list(zip(images, references, strict=True))
-        size = self.batch_size or len(pairs)
+        pairs = list(self.pairs(preds, target).values())
+        if len(pairs) < len(preds):
+            self._warn_of_skipped(len(preds) - len(pairs), len(preds))
+        size = self.batch_size or max(1, len(pairs))
         batches = (pairs[start : start + size] for start in range(0, len(pairs), size))
         scores: list[float] = []
-        for batch in self.stream(batches, torch.device(device or images[0].device)):
+        for batch in self.stream(batches, torch.device(device or device_of(preds))):
             for score in batch:
                 if isinstance(score, torch.OutOfMemoryError):
                     raise score
                 scores.append(score)
         return scores
+
+    def pairs(self, preds: Images, target: Images) -> dict[int, ImagePair]:
+        """Return the pairs that are to be scored, checked, by their places.
+
+        Raises:
+            ValueError: for images of a wrong shape or range, or if there are not as many of each.
+            TypeError: for images of a wrong type.
+        """
+        images, references = self.check(preds, "preds"), self.check(target, "target")
+        check_pair(images, references)
+        both = enumerate(zip(images, references, strict=True))
+        return {index: (a, b) for index, (a, b) in both if a is not None and b is not None}
+
+    def check(self, images: Images, name: str) -> list[Tensor | None]:
+        """Check images as ``torchmetrics_sess.images.check_images`` does, by the settings of this scorer."""
+        return check_images(images, name, self.data_range, out_of_range=self.out_of_range, nan=self.nan)
 
     def stream(
         self, batches: Iterable[Sequence[ImagePair]], device: torch.device
@@ -154,7 +183,8 @@ class Scorer:
     def fingerprint(self) -> int:
         """Return a number that tells scorers of other results apart, within this process."""
         networks = self.preset or id(self.networks.on(torch.device("cpu")).extractor)
-        parts = networks, self.matching, self.data_range, id(self.relation_similarity), self.baseline
+        images = self.data_range, self.out_of_range, self.nan
+        parts = networks, self.matching, images, id(self.relation_similarity), self.baseline
         return hash(parts) % 2**32
 
     def signature(self, *, long: bool = False) -> str:
@@ -208,6 +238,15 @@ class Scorer:
             f"benchmarks/calibration/baseline.py and pass it in `overrides` as `baseline`"
         )
 
+    def _warn_of_skipped(self, skipped: int, count: int) -> None:
+        if not self._skipped_some:
+            warnings.warn(
+                f"{skipped} of {count} pairs are skipped, because an image has NaN or infinite values; there will be "
+                "no other warning of this kind",
+                stacklevel=3,
+            )
+        self._skipped_some = True
+
     def _score(self, match: MatchResult) -> float:
         return match.score if self.baseline is None else rescale_score(match.score, self.baseline)
 
@@ -216,6 +255,11 @@ class Scorer:
         # An extractor of one's own is the only one that its cache ever meets.
         networks = self.preset.extraction_signature() if self.preset else ""
         return f"{networks}|data_range={self.data_range}|torch={torch.__version__}|{_arithmetic(device)}"
+
+
+def device_of(images: Images) -> torch.device:
+    """Return where images are."""
+    return images.device if isinstance(images, Tensor) else images[0].device
 
 
 def rescale_score(score: float, baseline: float) -> float:

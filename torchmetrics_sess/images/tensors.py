@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
 from torchmetrics_sess.stages import Image
+
+OutOfRange: TypeAlias = Literal["raise", "clamp"]
+NotFinite: TypeAlias = Literal["raise", "skip"]
 
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # The share of the data range by which a value may overshoot: what half precision or an interpolation leaves behind.
@@ -42,12 +46,17 @@ def prepare_images(
         >>> image.shape, image.dtype, image.max()
         (torch.Size([3, 2, 2]), torch.float32, tensor(1.))
     """
-    return float_images(check_images(images, name, data_range), data_range)
+    return float_images([image for image in check_images(images, name, data_range) if image is not None], data_range)
 
 
 def check_images(
-    images: Tensor | Sequence[Tensor], name: str, data_range: tuple[float, float] = (0.0, 1.0)
-) -> list[Tensor]:
+    images: Tensor | Sequence[Tensor],
+    name: str,
+    data_range: tuple[float, float] = (0.0, 1.0),
+    *,
+    out_of_range: OutOfRange = "raise",
+    nan: NotFinite = "raise",
+) -> list[Tensor | None]:
     """Check a batch of images, which takes no memory.
 
     The device is waited for once per call, however many images there are.
@@ -57,10 +66,12 @@ def check_images(
             ``[H, W]`` tensors whose sizes may differ. Either uint8, or floating point within ``data_range``.
         name: what the caller calls this argument; errors say it.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
+        out_of_range: what values beyond ``data_range`` are: an error, or ``"clamp"`` for its nearer end.
+        nan: what images with NaN or infinite values are: an error, or ``"skip"`` for None in their place.
 
     Returns:
         The images, each ``[3, h, w]`` or ``[1, h, w]``, for ``float_images``. They share memory with the input, but
-        for those that overshoot a range of [0, 1] by at most a thousandth, which are clamped.
+        for those beyond a range of [0, 1], if only by the thousandth that is no error, which are clamped.
 
     Raises:
         TypeError: if ``images`` is not made of tensors, or their dtype is neither uint8 nor floating point.
@@ -73,21 +84,25 @@ def check_images(
         raise ValueError(f"`data_range` must be two finite numbers, the lower first, got {data_range}")
     batches = _batches(images, name)
     slack = _TOLERANCE * (high - low)
-    checked = [image for batch in batches for image in batch]
+    checked: list[Tensor | None] = [image for batch in batches for image in batch]
     # Images are counted as the caller does: along the first dimension of a tensor, or along the list.
     for index, (smallest, largest) in _extremes(batches).items():
+        if nan == "skip" and not (math.isfinite(smallest) and math.isfinite(largest)):
+            checked[index] = None
+            continue
         if math.isnan(smallest):
             raise ValueError(f"`{name}` must be finite, got NaN in image {index}")
         if math.isinf(smallest) or math.isinf(largest):
             raise ValueError(f"`{name}` must be finite, got infinite values in image {index}")
-        if smallest < low - slack or largest > high + slack:
+        if out_of_range == "raise" and (smallest < low - slack or largest > high + slack):
             raise ValueError(
                 f"`{name}` must lie in `data_range` [{low:g}, {high:g}], got values from {smallest:g} to {largest:g} "
                 f"in image {index}; pass the range of your images as `data_range`, clamp them, or pass uint8"
             )
         # Other ranges are clamped as they are converted.
-        if (low, high) == (0, 1) and (smallest < 0 or largest > 1):
-            checked[index] = checked[index].clamp(0, 1)
+        image = checked[index]
+        if image is not None and (low, high) == (0, 1) and (smallest < 0 or largest > 1):
+            checked[index] = image.clamp(0, 1)
     return checked
 
 
@@ -112,7 +127,7 @@ def _as_float(image: Tensor, low: float, high: float) -> Tensor:
     return image if (low, high) == (0, 1) else ((image - low) / (high - low)).clamp(0, 1)
 
 
-def check_pair(preds: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+def check_pair(preds: Sequence[object], target: Sequence[object]) -> None:
     """Check that there is one target for every prediction; their sizes may differ.
 
     Raises:
