@@ -84,9 +84,9 @@ class SemanticSimilarityScore(Metric):
         cache_targets: whether to keep the scene graphs of targets, which are the same in every validation epoch, so
             that later epochs extract those of ``preds`` alone: ``False``; ``True`` for memory; or a folder, which
             survives the run and may be shared by the processes of this one and others.
-        cache_size_mib: how much memory to use at most, in MiB; beyond it, the least recently used graphs go. In
-            ``lite`` a graph takes 48 kB whatever the size of its image, so that 512 MiB hold 11000. A folder is not
-            bounded: it grows by as much for every different target.
+        cache_size_mib: how much to keep at most, in MiB; beyond it, the least recently used graphs go. By default, 512
+            in memory and 10240 in a folder. In ``lite`` a graph takes 48 kB whatever the size of its image, so that
+            512 MiB hold 11000.
         kwargs: additional arguments of ``torchmetrics.Metric``.
 
     Attributes:
@@ -136,7 +136,7 @@ class SemanticSimilarityScore(Metric):
         batch_size: int | None = None,
         rescale: Rescale = None,
         cache_targets: bool | str | Path = False,
-        cache_size_mib: float | int = 512,
+        cache_size_mib: float | int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

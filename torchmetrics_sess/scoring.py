@@ -48,7 +48,7 @@ class Scorer:
         rescale: ``"baseline"`` for ``(score - b) / (1 - b)``, at least 0 and at most 1, with ``b`` the preset's
             baseline, which is what unrelated images score on average.
         cache_targets: whether and where to keep the scene graphs of targets: ``True`` for memory, or a folder.
-        cache_size_mib: how much memory they may take, in MiB.
+        cache_size_mib: how much they may take, in MiB; by default, 512 in memory and 10240 in a folder.
 
     Raises:
         ValueError: for an unknown preset or setting, a setting out of range, arguments that exclude each other, or a
@@ -70,7 +70,7 @@ class Scorer:
         batch_size: int | None = None,
         rescale: Rescale = None,
         cache_targets: bool | str | Path = False,
-        cache_size_mib: float | int = 512,
+        cache_size_mib: float | int | None = None,
     ) -> None:
         if len(data_range) != 2:
             raise ValueError(f"`data_range` must be two numbers, the lower first, got {data_range}")
