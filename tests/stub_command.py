@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -17,14 +19,20 @@ from torchmetrics_sess.presets import Preset
 
 
 def run(*arguments: str) -> None:
-    """Run a command; it takes ``STUB_SECONDS`` for every batch, so that there is time to kill it."""
+    """Run a command; it takes ``STUB_SECONDS`` for every batch, so that there is time to kill it.
+
+    The process of rank ``STUB_VICTIM`` is killed at its fourth batch.
+    """
     extract = SceneGraphExtractor.extract
+    batches = itertools.count()
 
     def load(name: str, overrides: object) -> Preset:
         return stub_preset()
 
     def slowly(self: SceneGraphExtractor, images: Any, *, masks: bool = False) -> Any:
         time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
+        if os.environ.get("STUB_VICTIM") == os.environ.get("LOCAL_RANK", "0") and next(batches) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
         return extract(self, images, masks=masks)
 
     vars(torchmetrics_sess.scoring)["load_preset"] = load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.importance import ImportanceConfig
 from torchmetrics_sess.matching import MatchingConfig
 from torchmetrics_sess.presets import Preset
@@ -70,6 +72,24 @@ class ColourEncoder(nn.Module):
 def stub_extractor() -> SceneGraphExtractor:
     """Build the extractor."""
     return SceneGraphExtractor(QuarterSegmenter(), AboveRelations(), ColourEncoder(), max_width=None)
+
+
+class SmallMemory(SceneGraphExtractor):
+    """Extracts little at a time, and remembers how much, and what did not fit."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__(QuarterSegmenter(), AboveRelations(), ColourEncoder(), max_width=None)
+        self.pixels = pixels
+        self.sizes: list[int] = []
+        self.refused: list[weakref.ref[Tensor]] = []
+
+    def extract(self, images: list[Tensor], *, masks: bool = False) -> list[SceneGraph]:
+        assert not any(image() is not None for image in self.refused), "what did not fit is still there"
+        if sum(image[0].numel() for image in images) > self.pixels:
+            self.refused = [weakref.ref(image) for image in images]
+            raise torch.OutOfMemoryError
+        self.sizes.append(len(images))
+        return super().extract(images, masks=masks)
 
 
 class NoWeights:

@@ -6,9 +6,11 @@ import copy
 import functools
 import json
 import multiprocessing
+import os
 import pickle
 import shutil
 import struct
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -272,10 +274,11 @@ class TestMemory:
     def test_no_tensor_of_a_batch_stays_behind(self) -> None:
         cache = GraphCache()
         images = list(TARGET)
-        _, graphs = cache.extract(stub_extractor(), images, images, cache.keys(images, ""))
+        keys = cache.keys(images, "")
+        graphs = stub_extractor().extract(images)
         assert any(part.untyped_storage().nbytes() > part.nbytes for part in tensors(graphs[0])), "or this is blind"
-        _, graphs = cache.extract(stub_extractor(), images[:1], images, cache.keys(images, ""))
-        kept = [part for graph in graphs for part in tensors(graph)]
+        cache.keep(dict(zip(keys, graphs, strict=True)))
+        kept = [part for graph in cache.find(keys).values() for part in tensors(graph)]
         assert sum(part.untyped_storage().nbytes() for part in kept) == cache.info().bytes
         assert len({part.untyped_storage().data_ptr() for part in kept}) == len(kept)
 
@@ -475,6 +478,47 @@ class TestFolder:
         monkeypatch.chdir("/")
         cached.update(PREDS, TARGET)
         assert len(list((tmp_path / "a" / "b").iterdir())) == 8
+
+
+class TestBoundedFolder:
+    def graph_bytes(self, folder: Path) -> int:
+        metric(folder).update(PREDS[:1], TARGET[:1])
+        [file] = folder.iterdir()
+        size = file.stat().st_size
+        file.unlink()
+        return size
+
+    def test_the_least_recently_used_go(self, tmp_path: Path) -> None:
+        each = self.graph_bytes(tmp_path)
+        cached = metric(tmp_path, cache_size_mib=3.5 * each / 2**20)
+        for i in (0, 1, 2, 0):
+            cached.update(PREDS[:1], TARGET[i : i + 1])
+            # Faster than some file systems tell times apart.
+            time.sleep(0.02)
+        with pytest.warns(UserWarning, match=r"in .* is full at .* raise `cache_size_mib`"):
+            cached.update(PREDS[:1], TARGET[3:4])
+        assert cached.cache_info().bytes <= 3.5 * each
+        fresh = metric(tmp_path, cache_size_mib=3.5 * each / 2**20)
+        for i in (0, 3):
+            fresh.update(PREDS[:1], TARGET[i : i + 1])
+        assert counts(fresh)[:2] == (2, 0)
+
+    def test_what_other_processes_have_written_counts(self, tmp_path: Path) -> None:
+        each = self.graph_bytes(tmp_path)
+        update(metric(tmp_path), slice(0, 4))
+        small = metric(tmp_path, cache_size_mib=2.5 * each / 2**20)
+        with pytest.warns(UserWarning, match="is full"):
+            update(small, slice(4, 5))
+        assert small.cache_info().size == 2
+
+    def test_only_stale_parts_are_swept(self, tmp_path: Path) -> None:
+        stale, fresh = tmp_path / ".a.0123.part", tmp_path / ".b.4567.part"
+        for part in (stale, fresh):
+            part.touch()
+        os.utime(stale, (0, 0))
+        metric(tmp_path)
+        assert not stale.exists()
+        assert fresh.exists()
 
 
 class TestArguments:

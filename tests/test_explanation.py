@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from typing import Any, get_args
 
 import numpy as np
@@ -14,9 +16,10 @@ from stub_extractor import BUILT, stub_extractor, stub_images, stub_preset
 from torch import Tensor
 
 from benchmarks.shared.matching_oracle import random_graph, random_relation_similarity
-from torchmetrics_sess import Explanation, SceneGraph, explain
+from torchmetrics_sess import Explanation, SceneGraph, SemanticSimilarityScore, explain, release_networks
 from torchmetrics_sess.matching import MatchingConfig, match_graphs
 from torchmetrics_sess.matching.config import Assignment
+from torchmetrics_sess.pool import pooled_networks
 from torchmetrics_sess.scoring import Scorer
 
 KNOWN = torch.from_numpy(random_relation_similarity(0))
@@ -242,8 +245,41 @@ def test_one_image_is_asked_for(images: Tensor, problem: str) -> None:
         explain(images, IMAGES[0], stub_preset())
 
 
-def test_networks_stay_for_the_next_call() -> None:
+def test_networks_stay_for_the_next_call_or_until_released() -> None:
     explain(IMAGES[0], IMAGES[1], stub_preset("explained"))
     built = len(BUILT)
     explain(IMAGES[1], IMAGES[0], stub_preset("explained"))
     assert len(BUILT) == built
+    networks = weakref.ref(pooled_networks(stub_preset("explained"), torch.device("cpu")))
+    release_networks()
+    gc.collect()
+    assert networks() is None
+
+
+def test_a_metric_explains_its_own_score_and_keeps_no_other_networks() -> None:
+    release_networks()
+    metric = SemanticSimilarityScore(dataclasses.replace(stub_preset("own"), baseline=0.25), rescale="baseline")
+    score = metric(IMAGES[:1], IMAGES[1:])
+    explanation = metric.explain(IMAGES[0], IMAGES[1])
+    assert explanation.score == pytest.approx(score.item(), abs=1e-7)
+    assert explanation.signature == metric.signature
+    assert metric.update_count == 1
+    networks = weakref.ref(pooled_networks(stub_preset("own"), torch.device("cpu")))
+    del metric
+    gc.collect()
+    assert networks() is None
+
+
+@pytest.mark.parametrize("baseline", [0.25, 0.99])
+def test_the_terms_of_a_rescaled_score_sum_to_its_loss(baseline: float) -> None:
+    preset = dataclasses.replace(stub_preset(), baseline=baseline)
+    plain = explain(IMAGES[0], IMAGES[1], preset)
+    assert 0.25 < plain.score < 0.99
+    rescaled = explain(IMAGES[0], IMAGES[1], preset, rescale="baseline")
+    assert [rescaled.score] == Scorer(preset, rescale="baseline")(IMAGES[:1], IMAGES[1:])
+    assert rescaled.score == max(0.0, 1 - rescaled.loss) or rescaled.score == pytest.approx(1 - rescaled.loss)
+    assert rescaled.loss == pytest.approx(plain.loss / (1 - baseline))
+    assert sum(row["contribution"] for row in rescaled.to_rows()) == pytest.approx(rescaled.loss, abs=1e-9)
+    assert sum(row["weight"] for row in rescaled.to_rows()) == pytest.approx(1 / (1 - baseline))
+    by_object = rescaled.target_contributions.sum() + rescaled.preds_contributions.sum()
+    assert by_object + rescaled.image_contribution == pytest.approx(rescaled.loss, abs=1e-9)

@@ -15,7 +15,7 @@ from torchmetrics_sess.matching import MatchingConfig, match_graphs
 from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
 from torchmetrics_sess.metric import SemanticSimilarityScore
 from torchmetrics_sess.presets import Preset
-from torchmetrics_sess.scoring import Reduction, Scorer
+from torchmetrics_sess.scoring import Reduction, rescale_score
 
 PREDS, TARGET = stub_images(5, seed=1), stub_images(5, seed=2)
 
@@ -130,12 +130,10 @@ def test_rescaling_spreads_scores_between_the_baseline_and_one() -> None:
 @settings(derandomize=True, deadline=None, max_examples=100)
 @given(scores=st.tuples(*[st.floats(-0.5, 1.0)] * 2), baseline=st.floats(0, 0.99))
 def test_rescaling_keeps_order_and_range(scores: tuple[float, float], baseline: float) -> None:
-    scorer = Scorer(with_baseline(baseline), rescale="baseline")
-    low, high = (scorer._rescaled(score) for score in sorted(scores))
+    low, high = (rescale_score(score, baseline) for score in sorted(scores))
     assert 0 <= low <= high <= 1
-    assert scorer._rescaled(1.0) == 1
-    assert scorer._rescaled(baseline) == 0
-    assert Scorer(with_baseline(baseline))._rescaled(scores[0]) == scores[0]
+    assert rescale_score(1.0, baseline) == 1
+    assert rescale_score(baseline, baseline) == 0
 
 
 @pytest.mark.parametrize(

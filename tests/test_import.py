@@ -63,6 +63,7 @@ def test_the_public_names_are_those_of_the_specification() -> None:
         "SemanticSimilarityScore",
         "__version__",
         "explain",
+        "release_networks",
         "semantic_similarity_score",
     }
     assert set(dir(torchmetrics_sess)) >= set(torchmetrics_sess.__all__)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torchmetrics_sess.functional import semantic_similarity_score
     from torchmetrics_sess.graph import SceneGraph
     from torchmetrics_sess.metric import SemanticSimilarityScore
+    from torchmetrics_sess.pool import release_networks
 
 __all__ = [
     "Explanation",
@@ -19,6 +20,7 @@ __all__ = [
     "SemanticSimilarityScore",
     "__version__",
     "explain",
+    "release_networks",
     "semantic_similarity_score",
 ]
 
@@ -28,6 +30,7 @@ _MODULES = {
     "SceneGraphExtractor": "extractor",
     "SemanticSimilarityScore": "metric",
     "explain": "explanation",
+    "release_networks": "pool",
     "semantic_similarity_score": "functional",
 }
 

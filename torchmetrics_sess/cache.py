@@ -6,20 +6,24 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import secrets
 import threading
+import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from torchmetrics_sess.extractor import SceneGraphExtractor, to_cpu
+from torchmetrics_sess.extractor import to_cpu
 from torchmetrics_sess.graph import FORMAT, SceneGraph
-from torchmetrics_sess.stages import Image
+
+_STALE_SECONDS = 3600
 
 
 class CacheInfo(NamedTuple):
@@ -45,9 +49,9 @@ class GraphCache:
     holds what it holds there.
 
     Args:
-        place: ``True`` for memory, where the least recently used graphs make room for new ones; or a folder, which
-            processes may share, and which grows with the number of different images.
-        size_mib: how much memory to use at most.
+        place: ``True`` for memory, or a folder, which processes may share. The least recently used graphs make room
+            for new ones.
+        size_mib: how much to keep at most; by default, 512 MiB in memory and 10240 MiB in a folder.
 
     Raises:
         ValueError: if ``size_mib`` is not positive, or nothing can be written in the folder.
@@ -58,12 +62,15 @@ class GraphCache:
         CacheInfo(hits=0, misses=0, size=0, bytes=0)
     """
 
-    def __init__(self, place: Literal[True] | str | Path = True, size_mib: float | int = 512) -> None:
+    def __init__(self, place: Literal[True] | str | Path = True, size_mib: float | int | None = None) -> None:
+        if size_mib is None:
+            size_mib = 512 if place is True else 10240
         if not (math.isfinite(size_mib) and size_mib > 0):
             raise ValueError(f"`cache_size_mib` must be a positive number, got {size_mib}")
         if place is not True and not isinstance(place, str | Path):
             raise TypeError(f"`cache_targets` must be True, False or a folder, got {place!r} ({type(place).__name__})")
-        self.__setstate__(_Memory(int(size_mib * 2**20)) if place is True else _Folder(_writable(place)))
+        limit = int(size_mib * 2**20)
+        self.__setstate__(_Memory(limit) if place is True else _Folder(_opened(place), limit))
 
     def keys(self, images: Sequence[Tensor], recipe: str) -> list[str]:
         """Return the keys of images: digests of their pixels, as they are handed in, and of ``recipe``.
@@ -77,30 +84,20 @@ class GraphCache:
         """
         return [_digest(recipe, {"image": image}) for image in to_cpu([image.detach() for image in images])]
 
-    def extract(
-        self, extractor: SceneGraphExtractor, preds: list[Image], target: list[Image], keys: Sequence[str]
-    ) -> tuple[list[SceneGraph], list[SceneGraph]]:
-        """Return the graphs of ``preds`` and of ``target``, in one pass of those that are not kept.
+    def find(self, keys: Sequence[str]) -> dict[str, SceneGraph]:
+        """Return the graphs that are kept for some keys, and count what was found and what was not."""
+        with self._lock:
+            found = {key: graph for key in dict.fromkeys(keys) if (graph := self._store.get(key)) is not None}
+            missed = len(set(keys) - found.keys())
+            self._misses += missed
+            self._hits += len(keys) - missed
+        return found
 
-        Args:
-            extractor: makes the graphs.
-            preds: always extracted.
-            target: extracted, once each, if there is no graph for their key; then kept.
-            keys: of ``target``.
-        """
+    def keep(self, graphs: Mapping[str, SceneGraph]) -> None:
+        """Keep graphs by their keys."""
         with self._lock:
-            found = {key: self._store.get(key) for key in dict.fromkeys(keys)}
-        known = {key: graph for key, graph in found.items() if graph is not None}
-        missing = {key: image for key, image in zip(keys, target, strict=True) if key not in known}
-        graphs = extractor.extract(preds + list(missing.values()))
-        extracted = dict(zip(missing, graphs[len(preds) :], strict=True))
-        with self._lock:
-            self._misses += len(missing)
-            self._hits += len(keys) - len(missing)
-            for key, graph in extracted.items():
+            for key, graph in graphs.items():
                 self._store.put(key, _parts(graph))
-        known |= extracted
-        return graphs[: len(preds)], [known[key] for key in keys]
 
     def info(self) -> CacheInfo:
         """Say how much was found and missed, by this process, and how much is kept."""
@@ -181,16 +178,23 @@ class _Folder:
     believed only if the digest in its header is that of its content and its key.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit: int) -> None:
         self._path = path
-        self._failed = False
+        self._limit = limit
+        # What others write is seen when the folder is looked through.
+        self._bytes: int | None = None
+        self._failed = self._full = False
 
     def get(self, key: str) -> SceneGraph | None:
         from safetensors import SafetensorError
 
         path = self._path / _file(key)
         try:
-            return _decode(key, path.read_bytes())
+            graph = _decode(key, path.read_bytes())
+            # In a folder of somebody else's, it counts as old.
+            with suppress(OSError):
+                os.utime(path)
+            return graph
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
@@ -208,6 +212,7 @@ class _Folder:
                 part.replace(self._path / _file(key))
             finally:
                 part.unlink(missing_ok=True)
+            self._make_room(len(content))
         except OSError as error:
             # A cache saves time; it must not end a validation halfway.
             if not self._failed:
@@ -215,14 +220,46 @@ class _Folder:
             self._failed = True
 
     def size(self) -> tuple[int, int]:
-        sizes = [path.stat().st_size for path in self._path.glob(_file("*"))]
-        return len(sizes), sum(sizes)
+        files = self._files()
+        return len(files), sum(size for _, size, _ in files)
 
-    def __reduce__(self) -> tuple[type[_Folder], tuple[Path]]:
-        return type(self), (self._path,)
+    def __reduce__(self) -> tuple[type[_Folder], tuple[Path, int]]:
+        return type(self), (self._path, self._limit)
+
+    def _files(self) -> list[tuple[int, int, Path]]:
+        """Return when every graph was last used, its size and its file."""
+        found = []
+        for path in self._path.glob(_file("*")):
+            # Another process may have made room in the meantime.
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                found.append((stat.st_mtime_ns, stat.st_size, path))
+        return found
+
+    def _make_room(self, written: int) -> None:
+        self._bytes = self.size()[1] if self._bytes is None else self._bytes + written
+        if self._bytes <= self._limit:
+            return
+        files = sorted(self._files())
+        self._bytes = sum(size for _, size, _ in files)
+        if self._bytes <= self._limit:
+            return
+        for _, size, path in files:
+            # With room to spare, so that not every graph has the whole folder looked through.
+            if self._bytes <= 0.9 * self._limit:
+                break
+            path.unlink(missing_ok=True)
+            self._bytes -= size
+        if not self._full:
+            warnings.warn(
+                f"the cache of target graphs in {self._path} is full at {self._limit / 2**20:g} MiB: if an epoch has "
+                "more targets than that, raise `cache_size_mib`",
+                stacklevel=2,
+            )
+        self._full = True
 
 
-def _writable(place: str | Path) -> Path:
+def _opened(place: str | Path) -> Path:
     folder = Path(place).expanduser().absolute()
     # Permissions alone do not tell whether a file can be written.
     probe = folder / _part("probe")
@@ -234,6 +271,11 @@ def _writable(place: str | Path) -> Path:
         raise ValueError(
             f"`cache_targets` must be a folder that can be written to, got {folder}: {error.strerror}"
         ) from error
+    for part in folder.glob(_part("*", "*")):
+        # A write takes no time: what is older was left by a process that was killed.
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > _STALE_SECONDS:
+                part.unlink()
     return folder
 
 
@@ -241,9 +283,9 @@ def _file(key: str) -> str:
     return f"{key}.safetensors"
 
 
-def _part(key: str) -> str:
+def _part(key: str, token: str = "") -> str:
     """Return the name of a file that no other process, on any machine, is writing."""
-    return f".{key}.{secrets.token_hex(8)}.part"
+    return f".{key}.{token or secrets.token_hex(8)}.part"
 
 
 def _decode(key: str, content: bytes) -> SceneGraph:

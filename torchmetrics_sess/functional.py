@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.images import NotFinite, OutOfRange
 from torchmetrics_sess.matching import MatchingConfig
 from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.presets import Preset
-from torchmetrics_sess.scoring import Images, Reduction, Rescale, Scorer, check_reduction
+from torchmetrics_sess.scoring import Images, Reduction, Rescale, Scorer, check_reduction, device_of
 
 
 @overload
@@ -29,6 +30,8 @@ def semantic_similarity_score(
     matching: MatchingConfig | None = None,
     reduction: Reduction = "mean",
     data_range: Sequence[float | int] = (0.0, 1.0),
+    out_of_range: OutOfRange = "raise",
+    nan: NotFinite = "raise",
     return_std: Literal[False] = False,
     batch_size: int | None = None,
     rescale: Rescale = None,
@@ -48,6 +51,8 @@ def semantic_similarity_score(
     matching: MatchingConfig | None = None,
     reduction: Reduction = "mean",
     data_range: Sequence[float | int] = (0.0, 1.0),
+    out_of_range: OutOfRange = "raise",
+    nan: NotFinite = "raise",
     return_std: Literal[True],
     batch_size: int | None = None,
     rescale: Rescale = None,
@@ -66,6 +71,8 @@ def semantic_similarity_score(
     matching: MatchingConfig | None = None,
     reduction: Reduction = "mean",
     data_range: Sequence[float | int] = (0.0, 1.0),
+    out_of_range: OutOfRange = "raise",
+    nan: NotFinite = "raise",
     return_std: bool = False,
     batch_size: int | None = None,
     rescale: Rescale = None,
@@ -75,7 +82,7 @@ def semantic_similarity_score(
 
     Each image becomes a scene graph, and the graphs of each pair are matched; see
     ``torchmetrics_sess.SemanticSimilarityScore``. The networks of the preset and device used last stay in memory
-    for the next call.
+    for the next call, or until ``torchmetrics_sess.release_networks``.
 
     Args:
         preds: ``[N, 3, H, W]``, or ``[N, 1, H, W]`` for greyscale, or a list of images of any sizes; uint8, or floating
@@ -88,6 +95,10 @@ def semantic_similarity_score(
         matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
         reduction: ``"mean"`` or ``"sum"`` over the pairs; ``"none"`` or ``None`` for a score per pair.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
+        out_of_range: what floating-point values beyond ``data_range`` are: ``"raise"`` for an error, or ``"clamp"`` for
+            its nearer end.
+        nan: what images with NaN or infinite values are: ``"raise"`` for an error, or ``"skip"`` to leave their pairs
+            out, with a warning.
         return_std: whether to return the standard deviation over the pairs too (that of these scores: divided by N).
         batch_size: how many pairs go through the networks at once, which bounds memory and changes no score; by
             default, all.
@@ -96,8 +107,8 @@ def semantic_similarity_score(
         device: where the networks work; by default, where ``preds`` are.
 
     Returns:
-        The score, 1 for equal meaning: a scalar, or ``[N]`` if not reduced, without gradient, on ``device``. With
-        ``return_std``, the score and the standard deviation.
+        The score, 1 for equal meaning: a scalar, or ``[N]`` if not reduced, less those that were skipped; without
+        gradient, on ``device``. With ``return_std``, the score and the standard deviation.
 
     Raises:
         ValueError: for images of a wrong shape or range, a setting that is unknown or out of range, or
@@ -121,16 +132,20 @@ def semantic_similarity_score(
         relation_similarity=relation_similarity,
         matching=matching,
         data_range=data_range,
+        out_of_range=out_of_range,
+        nan=nan,
         batch_size=batch_size,
         rescale=rescale,
     )
     scores = torch.tensor(scorer(preds, target, device), dtype=torch.float64, device="cpu")
-    place = torch.device(device or (preds.device if isinstance(preds, Tensor) else preds[0].device))
+    place = torch.device(device or device_of(preds))
     if scorer.preset is not None:
         keep_networks(scorer.preset, place)
 
-    reduced = scores.mean() if reduction == "mean" else scores.sum() if reduction == "sum" else scores
+    # If all pairs were skipped, there is nothing that the mean could be of.
+    counted = scores if len(scores) else torch.zeros(1, dtype=torch.float64, device="cpu")
+    reduced = counted.mean() if reduction == "mean" else counted.sum() if reduction == "sum" else scores
     value = reduced.float().to(place)
     if return_std:
-        return value, scores.std(correction=0).float().to(place)
+        return value, counted.std(correction=0).float().to(place)
     return value

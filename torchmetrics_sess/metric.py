@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,9 +16,13 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics_sess.bootstrap import confidence_interval
 from torchmetrics_sess.cache import CacheInfo
 from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.images import NotFinite, OutOfRange
 from torchmetrics_sess.matching import MatchingConfig
 from torchmetrics_sess.presets import Preset
 from torchmetrics_sess.scoring import Images, Reduction, Rescale, Scorer, check_reduction
+
+if TYPE_CHECKING:
+    from torchmetrics_sess.explanation import Explanation
 
 # Scores are counted in whole units. Sums of integers are exact, so that no order of batches or processes changes a
 # bit; they are out of reach of `.half()` or `.to(torch.bfloat16)`; and every device knows them, unlike float64. There
@@ -69,6 +73,10 @@ class SemanticSimilarityScore(Metric):
         matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
         reduction: ``"mean"`` or ``"sum"`` over the pairs; ``"none"`` or ``None`` for a score per pair.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
+        out_of_range: what floating-point values beyond ``data_range`` are: ``"raise"`` for an error, or ``"clamp"`` for
+            its nearer end.
+        nan: what images with NaN or infinite values are: ``"raise"`` for an error, or ``"skip"`` to leave their pairs
+            out: the first ones with a warning, and all of them counted in ``skipped``.
         batch_size: how many pairs go through the networks at once, which bounds memory and changes no score; by
             default, all of an update.
         rescale: ``"baseline"`` for a scale on which unrelated images score about 0: ``(score - b) / (1 - b)``, at least
@@ -76,10 +84,13 @@ class SemanticSimilarityScore(Metric):
         cache_targets: whether to keep the scene graphs of targets, which are the same in every validation epoch, so
             that later epochs extract those of ``preds`` alone: ``False``; ``True`` for memory; or a folder, which
             survives the run and may be shared by the processes of this one and others.
-        cache_size_mib: how much memory to use at most, in MiB; beyond it, the least recently used graphs go. In
-            ``lite`` a graph takes 84 kB whatever the size of its image, so that 512 MiB hold 6300. A folder is not
-            bounded: it grows by as much for every different target.
+        cache_size_mib: how much to keep at most, in MiB; beyond it, the least recently used graphs go. By default, 512
+            in memory and 10240 in a folder. In ``lite`` a graph takes 84 kB whatever the size of its image, so that
+            512 MiB hold 6300.
         kwargs: additional arguments of ``torchmetrics.Metric``.
+
+    Attributes:
+        skipped: how many pairs were skipped since the last ``reset``, by this process.
 
     Raises:
         ValueError: for a setting that is unknown or out of range, arguments that exclude each other, ``rescale``
@@ -107,6 +118,7 @@ class SemanticSimilarityScore(Metric):
     score_sum: Int64[Tensor, ""]
     total: Int64[Tensor, ""]
     scores: list[Int64[Tensor, " n"]]
+    skipped: Int64[Tensor, ""]
     settings: Int64[Tensor, ""]
 
     def __init__(
@@ -119,10 +131,12 @@ class SemanticSimilarityScore(Metric):
         matching: MatchingConfig | None = None,
         reduction: Reduction = "mean",
         data_range: Sequence[float | int] = (0.0, 1.0),
+        out_of_range: OutOfRange = "raise",
+        nan: NotFinite = "raise",
         batch_size: int | None = None,
         rescale: Rescale = None,
         cache_targets: bool | str | Path = False,
-        cache_size_mib: float | int = 512,
+        cache_size_mib: float | int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -135,17 +149,21 @@ class SemanticSimilarityScore(Metric):
             relation_similarity=relation_similarity,
             matching=matching,
             data_range=data_range,
+            out_of_range=out_of_range,
+            nan=nan,
             batch_size=batch_size,
             rescale=rescale,
             cache_targets=cache_targets,
             cache_size_mib=cache_size_mib,
         )
         self._value_dtype = torch.float32
+        self._counted = 0
         if reduction in ("mean", "sum"):
             self.add_state("score_sum", torch.tensor(0), dist_reduce_fx="sum")
             self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
         else:
             self.add_state("scores", [], dist_reduce_fx="cat")
+        self.add_state("skipped", torch.tensor(0), dist_reduce_fx="sum")
         # A MetricCollection takes metrics for one and the same whose states agree after the first batch, as those of
         # any two settings do on identical images.
         self.add_state("settings", torch.tensor(self._scorer.fingerprint()), dist_reduce_fx="sum")
@@ -177,6 +195,11 @@ class SemanticSimilarityScore(Metric):
             # TorchMetrics counts an update before it is made.
             self._update_count -= 1
             raise
+        self.skipped = self.skipped + len(preds) - len(scores)
+        self._counted = len(scores)
+        if not scores:
+            self._update_count -= 1
+            return
         units = torch.tensor([round(score * _UNITS) for score in scores], dtype=torch.int64, device=self.device)
         if self.reduction in ("mean", "sum"):
             self.score_sum = self.score_sum + units.sum()
@@ -200,12 +223,15 @@ class SemanticSimilarityScore(Metric):
     def forward(self, preds: Images, target: Images) -> Float[Tensor, "*n"]:
         """Score images, count them in, and return the score of these alone."""
         # TorchMetrics resets the metric for the time of a batch, and would leave it so if the batch fails.
+        updates = self._update_count
         before = {name: list(value) if isinstance(value, list) else value for name, value in vars(self).items()}
         try:
             value: Tensor = super().forward(preds, target)
         except BaseException:
             vars(self).update(before)
             raise
+        if not self._counted:
+            self._update_count = updates
         return value
 
     def confidence_interval(self, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
@@ -264,6 +290,21 @@ class SemanticSimilarityScore(Metric):
             CacheInfo(hits=4, misses=2, size=2, bytes=168448)
         """
         return self._scorer.cache_info()
+
+    def explain(self, preds: Tensor, target: Tensor) -> Explanation:
+        """Explain the score that this metric gives to one image; see ``torchmetrics_sess.explain``. It counts nothing.
+
+        Args:
+            preds: the image to judge, ``[3, H, W]`` or ``[1, 3, H, W]``.
+            target: the image to compare it with.
+
+        Raises:
+            ValueError: for more than one image, or images of a wrong shape or range.
+            TypeError: for images of a wrong type.
+        """
+        from torchmetrics_sess.explanation import explain_pair
+
+        return explain_pair(self._scorer, preds, target, self.device)
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
         """Plot one or several values of the metric.

@@ -106,5 +106,17 @@ def keep_networks(preset: Preset, device: torch.device) -> Networks:
     return pooled_networks(preset, device)
 
 
+def release_networks() -> None:
+    """Let go of the networks that ``semantic_similarity_score`` and ``explain`` keep for their next call.
+
+    Networks that a metric uses stay as long as the metric does, or another one that shares them.
+
+    Examples:
+        >>> from torchmetrics_sess import release_networks
+        >>> release_networks()
+    """
+    keep_networks.cache_clear()
+
+
 _pool: WeakValueDictionary[tuple[Preset, torch.device], Networks] = WeakValueDictionary()
 _lock = threading.Lock()

@@ -1,11 +1,11 @@
-"""Pairs of images in, scores out: what the metric and the function have in common."""
+"""Pairs of images in, scores out: what the metric, the function and the commands have in common."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -16,13 +16,12 @@ from torch import Tensor
 from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.cache import CacheInfo, GraphCache
 from torchmetrics_sess.config import describe
+from torchmetrics_sess.engine import Extraction, ImagePair, Room, match_batches
 from torchmetrics_sess.extractor import SceneGraphExtractor
-from torchmetrics_sess.graph import SceneGraph
-from torchmetrics_sess.images import check_pair, prepare_images
-from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
+from torchmetrics_sess.images import NotFinite, OutOfRange, check_images, check_pair
+from torchmetrics_sess.matching import MatchingConfig, MatchResult
 from torchmetrics_sess.pool import GivenNetworks, Networks, NetworkSource, PooledNetworks
 from torchmetrics_sess.presets import Preset, load_preset
-from torchmetrics_sess.stages import Image
 
 Images: TypeAlias = Tensor | Sequence[Tensor]
 Reduction: TypeAlias = Literal["mean", "sum", "none"] | None
@@ -41,11 +40,15 @@ class Scorer:
         relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
         matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
+        out_of_range: what floating-point values beyond ``data_range`` are: ``"raise"`` for an error, or ``"clamp"`` for
+            its nearer end.
+        nan: what images with NaN or infinite values are: ``"raise"`` for an error, or ``"skip"`` to leave their pairs
+            out, with a warning.
         batch_size: how many pairs of images go through the networks at once; by default, all of a call.
         rescale: ``"baseline"`` for ``(score - b) / (1 - b)``, at least 0 and at most 1, with ``b`` the preset's
             baseline, which is what unrelated images score on average.
         cache_targets: whether and where to keep the scene graphs of targets: ``True`` for memory, or a folder.
-        cache_size_mib: how much memory they may take, in MiB.
+        cache_size_mib: how much they may take, in MiB; by default, 512 in memory and 10240 in a folder.
 
     Raises:
         ValueError: for an unknown preset or setting, a setting out of range, arguments that exclude each other, or a
@@ -62,16 +65,24 @@ class Scorer:
         relation_similarity: Float[Tensor, "p p"] | None = None,
         matching: MatchingConfig | None = None,
         data_range: Sequence[float | int] = (0.0, 1.0),
+        out_of_range: OutOfRange = "raise",
+        nan: NotFinite = "raise",
         batch_size: int | None = None,
         rescale: Rescale = None,
         cache_targets: bool | str | Path = False,
-        cache_size_mib: float | int = 512,
+        cache_size_mib: float | int | None = None,
     ) -> None:
         if len(data_range) != 2:
             raise ValueError(f"`data_range` must be two numbers, the lower first, got {data_range}")
+        if out_of_range not in ("raise", "clamp"):
+            raise ValueError(f"`out_of_range` must be 'raise' or 'clamp', got {out_of_range!r}")
+        if nan not in ("raise", "skip"):
+            raise ValueError(f"`nan` must be 'raise' or 'skip', got {nan!r}")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1 or None, got {batch_size}")
         self.data_range = (float(data_range[0]), float(data_range[1]))
+        self.out_of_range: OutOfRange = out_of_range
+        self.nan: NotFinite = nan
         self.batch_size = batch_size
         self.relation_similarity = relation_similarity
         self.preset: Preset | None = None
@@ -96,12 +107,14 @@ class Scorer:
             self.networks = GivenNetworks(Networks(extractor, relation_similarity))
         self.baseline = None if rescale is None else self._baseline(rescale, own="baseline" in (overrides or {}))
         self.cache = None if cache_targets is False else GraphCache(cache_targets, cache_size_mib)
+        self._room = Room()
+        self._skipped_some = False
 
     def __call__(self, preds: Images, target: Images, device: torch.device | str | None = None) -> list[float]:
-        """Return the score of every pair, in order.
+        """Return the score of every pair, in order; of those that are skipped, there is none.
 
         Args:
-            preds: ``[N, 3, H, W]``, or a list of ``[3, H, W]``; see ``torchmetrics_sess.images.prepare_images``.
+            preds: ``[N, 3, H, W]``, or a list of ``[3, H, W]``; see ``torchmetrics_sess.images.check_images``.
             target: as many images.
             device: where the networks of a preset are to work; by default, where ``preds`` are.
 
@@ -109,21 +122,59 @@ class Scorer:
             ValueError: for images of a wrong shape or range, or if there are not as many of each.
             TypeError: for images of a wrong type.
         """
-        images = prepare_images(preds, "preds", self.data_range)
-        references = prepare_images(target, "target", self.data_range)
-        check_pair(images, references)
-        networks = self.networks.on(torch.device(device or images[0].device))
-        known = networks.relation_similarity if self.relation_similarity is None else self.relation_similarity
+        pairs = list(self.pairs(preds, target).values())
+        if len(pairs) < len(preds):
+            self._warn_of_skipped(len(preds) - len(pairs), len(preds))
+        size = self.batch_size or max(1, len(pairs))
+        batches = (pairs[start : start + size] for start in range(0, len(pairs), size))
+        scores: list[float] = []
+        for batch in self.stream(batches, torch.device(device or device_of(preds))):
+            for score in batch:
+                if isinstance(score, torch.OutOfMemoryError):
+                    raise score
+                scores.append(score)
+        return scores
 
-        size = self.batch_size or len(images)
-        # While one chunk is matched on the processor, the next goes through the networks.
-        with ThreadPoolExecutor(max_workers=1) as matcher:
-            chunks = []
-            for start in range(0, len(images), size):
-                chunk = slice(start, start + size)
-                graphs = self._extract(networks.extractor, images[chunk], references[chunk], target[chunk])
-                chunks.append(matcher.submit(match_graph_pairs, *graphs, known, self.matching))
-            return [self._rescaled(result.score) for chunk in chunks for result in chunk.result()]
+    def pairs(self, preds: Images, target: Images) -> dict[int, ImagePair]:
+        """Return the pairs that are to be scored, checked, by their places.
+
+        Raises:
+            ValueError: for images of a wrong shape or range, or if there are not as many of each.
+            TypeError: for images of a wrong type.
+        """
+        images, references = self.check(preds, "preds"), self.check(target, "target")
+        check_pair(images, references)
+        both = enumerate(zip(images, references, strict=True))
+        return {index: (a, b) for index, (a, b) in both if a is not None and b is not None}
+
+    def check(self, images: Images, name: str) -> list[Tensor | None]:
+        """Check images as ``torchmetrics_sess.images.check_images`` does, by the settings of this scorer."""
+        return check_images(images, name, self.data_range, out_of_range=self.out_of_range, nan=self.nan)
+
+    def stream(
+        self, batches: Iterable[Sequence[ImagePair]], device: torch.device
+    ) -> Iterator[list[float | torch.OutOfMemoryError]]:
+        """Pass on the scores of one batch after the other, in memory that does not grow with their number.
+
+        Args:
+            batches: pairs of images, as ``torchmetrics_sess.images.check_images`` returns them: the reconstruction
+                first. An image that several pairs of a batch have in common, in one place of memory, is looked at
+                once.
+            device: where the networks of a preset are to work.
+
+        Returns:
+            A list for every batch, one batch later; an error stands in the place of a pair of which not even a single
+            image fits into memory.
+        """
+        networks = self.networks.on(device)
+        recipe = self._recipe(networks.extractor.device or device) if self.cache else ""
+        extract = Extraction(networks.extractor, self.data_range, self._room, self.cache, recipe)
+        for matches in match_batches(batches, extract, self.known(networks), self.matching):
+            yield [self._score(match) if isinstance(match, MatchResult) else match for match in matches]
+
+    def known(self, networks: Networks) -> Float[Tensor, "p p"]:
+        """Return how alike two predicates are."""
+        return networks.relation_similarity if self.relation_similarity is None else self.relation_similarity
 
     def cache_info(self) -> CacheInfo:
         """Say what the cache of target graphs has done; without one, all is 0."""
@@ -132,7 +183,8 @@ class Scorer:
     def fingerprint(self) -> int:
         """Return a number that tells scorers of other results apart, within this process."""
         networks = self.preset or id(self.networks.on(torch.device("cpu")).extractor)
-        parts = networks, self.matching, self.data_range, id(self.relation_similarity), self.baseline
+        images = self.data_range, self.out_of_range, self.nan
+        parts = networks, self.matching, images, id(self.relation_similarity), self.baseline
         return hash(parts) % 2**32
 
     def signature(self, *, long: bool = False) -> str:
@@ -186,23 +238,38 @@ class Scorer:
             f"benchmarks/calibration/baseline.py and pass it in `overrides` as `baseline`"
         )
 
-    def _rescaled(self, score: float) -> float:
-        if self.baseline is None:
-            return score
-        return min(max((score - self.baseline) / (1 - self.baseline), 0.0), 1.0)
+    def _warn_of_skipped(self, skipped: int, count: int) -> None:
+        if not self._skipped_some:
+            warnings.warn(
+                f"{skipped} of {count} pairs are skipped, because an image has NaN or infinite values; there will be "
+                "no other warning of this kind",
+                stacklevel=3,
+            )
+        self._skipped_some = True
 
-    def _extract(
-        self, extractor: SceneGraphExtractor, preds: list[Image], target: list[Image], originals: Images
-    ) -> tuple[list[SceneGraph], list[SceneGraph]]:
-        """Return the graphs of both, in one pass through the networks; ``originals`` are targets as handed in."""
-        if self.cache is None:
-            graphs = extractor.extract(preds + target)
-            return graphs[: len(preds)], graphs[len(preds) :]
-        device = extractor.device or preds[0].device
+    def _score(self, match: MatchResult) -> float:
+        return match.score if self.baseline is None else rescale_score(match.score, self.baseline)
+
+    def _recipe(self, device: torch.device) -> str:
+        """Name everything that the graph of an image depends on."""
         # An extractor of one's own is the only one that its cache ever meets.
         networks = self.preset.extraction_signature() if self.preset else ""
-        recipe = f"{networks}|data_range={self.data_range}|torch={torch.__version__}|{_arithmetic(device)}"
-        return self.cache.extract(extractor, preds, target, self.cache.keys(list(originals), recipe))
+        return f"{networks}|data_range={self.data_range}|torch={torch.__version__}|{_arithmetic(device)}"
+
+
+def device_of(images: Images) -> torch.device:
+    """Return where images are."""
+    return images.device if isinstance(images, Tensor) else images[0].device
+
+
+def rescale_score(score: float, baseline: float) -> float:
+    """Return a score on a scale on which unrelated images, those that score ``baseline``, score 0.
+
+    Examples:
+        >>> rescale_score(1.0, baseline=0.4), rescale_score(0.3, baseline=0.4)
+        (1.0, 0.0)
+    """
+    return min(max((score - baseline) / (1 - baseline), 0.0), 1.0)
 
 
 def check_reduction(reduction: Reduction) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from torchmetrics_sess import explain
+from torchmetrics_sess import explain, release_networks
 from torchmetrics_sess.images import read_image
 from torchmetrics_sess.presets import Preset
 
@@ -66,6 +66,13 @@ def test_json_holds_every_contribution(sess: Sess, pair: Folders, tmp_path: Path
     assert json.loads(piped.stdout) == content
 
 
+def test_the_rescaled_score_is_explained_if_asked_for(sess: Sess, pair: Folders) -> None:
+    arguments = [*pair, "--rescale", "baseline"]
+    refused = sess("explain", *arguments)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "needs the score of unrelated images, but none was measured for the preset 'stub'" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -112,8 +119,8 @@ def test_missing_weights_are_one_line(sess: Sess, pair: Folders, monkeypatch: py
     def build(self: Preset, device: object) -> None:
         raise MissingWeightError("nothing here")
 
+    release_networks()
     monkeypatch.setattr(Preset, "build", build)
-    monkeypatch.setattr("torchmetrics_sess.explanation.keep_networks", lambda preset, device: preset.build(device))
     run = sess("explain", *pair)
     assert (run.exit_code, run.stderr) == (2, "sess: nothing here\n")
 

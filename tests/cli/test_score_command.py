@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gc
 import json
 import shutil
@@ -18,9 +19,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from stub_extractor import AboveRelations, ColourEncoder, QuarterSegmenter, stub_images, stub_preset
+from stub_extractor import AboveRelations, ColourEncoder, QuarterSegmenter, SmallMemory, stub_images, stub_preset
 
-from torchmetrics_sess import SceneGraph, SceneGraphExtractor, semantic_similarity_score
+from torchmetrics_sess import SceneGraph, SceneGraphExtractor, engine, semantic_similarity_score
 from torchmetrics_sess.bootstrap import confidence_interval
 from torchmetrics_sess.cli import run as running
 from torchmetrics_sess.cli import stream
@@ -154,6 +155,40 @@ def test_a_list_of_pairs_gives_the_same_scores(
     scores = {row["name"]: float(row["score"]) for row in rows}
     assert scores == pytest.approx(expected_scores(*image_folders), abs=1e-6)
     assert {row["recon_folder"] for row in rows} == {"codec"}
+
+
+def test_scores_are_rescaled_if_asked_for(
+    sess: Sess, image_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = dataclasses.replace(stub_preset(), baseline=0.5)
+    monkeypatch.setattr("torchmetrics_sess.scoring.load_preset", lambda name, overrides: preset)
+    for out, arguments in (("plain.csv", []), ("rescaled.csv", ["--rescale", "baseline"])):
+        assert sess("score", *image_folders, "--out", tmp_path / out, *arguments).exit_code == 0
+    plain, rescaled = read(tmp_path / "plain.csv"), read(tmp_path / "rescaled.csv")
+    assert [float(row["score"]) for row in rescaled] == [max(0.0, 2 * float(row["score"]) - 1) for row in plain]
+    assert {row["signature"] for row in rescaled} == {Scorer(preset, rescale="baseline").signature()}
+
+
+@stubbed
+def test_a_cache_changes_no_score_and_spares_originals(
+    sess: Sess, image_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extracted: list[int] = []
+    extract = SceneGraphExtractor.extract
+
+    def watched(self: SceneGraphExtractor, images: list[torch.Tensor], *, masks: bool = False) -> Any:
+        extracted.append(len(images))
+        return extract(self, images, masks=masks)
+
+    monkeypatch.setattr(SceneGraphExtractor, "extract", watched)
+    caching = ["--cache", tmp_path / "graphs"]
+    for out, arguments in (("plain.csv", []), ("first.csv", caching), ("second.csv", caching)):
+        assert sess("score", *image_folders, "--out", tmp_path / out, *arguments).exit_code == 0
+    assert extracted == [14, 14, 7]
+    contents = {(tmp_path / out).read_bytes() for out in ("plain.csv", "first.csv", "second.csv")}
+    assert len(contents) == 1
+    (tmp_path / "occupied").touch()
+    assert_refused(sess("score", *image_folders, "--cache", tmp_path / "occupied"), "can be written to")
 
 
 @stubbed
@@ -374,19 +409,8 @@ def assert_refused(result: Any, message: str) -> None:
     assert message in result.stderr
 
 
-class SmallMemory(SceneGraphExtractor):
-    """Extracts little at a time, and remembers how much."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(QuarterSegmenter(), AboveRelations(), ColourEncoder(), max_width=None)
-        self.limit = limit
-        self.sizes: list[int] = []
-
-    def extract(self, images: list[torch.Tensor], *, masks: bool = False) -> list[SceneGraph]:
-        if sum(image[0].numel() for image in images) > self.limit:
-            raise torch.OutOfMemoryError
-        self.sizes.append(len(images))
-        return super().extract(images, masks=masks)
+def one_process() -> Processes:
+    return Processes(0, 1, torch.device("cpu"))
 
 
 def with_extractor(extractor: SceneGraphExtractor) -> Scorer:
@@ -421,7 +445,7 @@ def test_an_image_that_does_not_fit_into_memory_is_named() -> None:
 
 
 def test_large_images_make_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_PIXELS_AT_ONCE", 1000)
+    monkeypatch.setattr(engine, "_PIXELS_AT_ONCE", 1000)
     memory = SmallMemory(10**6)
     pairs = loaded_pairs([2, 2, 2, 20, 95, 2])
     pairs.insert(2, LoadedPair(FilePair("broken", "", ""), None, "because"))
@@ -437,7 +461,7 @@ def test_other_measures_get_the_images_of_a_pair() -> None:
 
     dark, bright = (torch.full((3, 8, 8), value, dtype=torch.uint8) for value in (10, 30))
     pair = FilePair("a", "", "")
-    batch = [LoadedPair(pair, (dark, bright)), LoadedPair(pair, None, "because"), LoadedPair(pair, (bright, dark))]
+    batch = [LoadedPair(pair, (bright, dark)), LoadedPair(pair, None, "because"), LoadedPair(pair, (dark, bright))]
     scored = score_batches([batch], Scorer(stub_preset()), device=torch.device("cpu"), measures={"brighter": brighter})
     assert [row.values for rows in scored for row in rows] == [{"brighter": 20}, {}, {"brighter": -20}]
 
@@ -460,14 +484,26 @@ def test_files_are_read_one_batch_ahead_and_no_more(monkeypatch: pytest.MonkeyPa
 
 @settings(derandomize=True, max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 4), max_size=12), st.integers(1, 6))
-def test_batches_hold_so_many_pairs_and_whole_originals(counts: list[int], size: int) -> None:
+def test_batches_hold_so_many_pairs_and_whole_originals_if_they_fit(counts: list[int], size: int) -> None:
     pairs = [FilePair(str(index), str(index), "") for index, count in enumerate(counts) for _ in range(count)]
     pairs += [FilePair("alone", "", str(index)) for index in range(5)]
     batches = list(split(pairs, size))
     assert [pair for batch in batches for pair in batch] == pairs
     for batch, following in pairwise(batches):
-        assert size <= len(batch) < size + 4
-        assert batch[-1].origin != following[0].origin or not batch[-1].origin
+        assert size <= len(batch) <= 2 * size
+        torn = batch[-1].origin == following[0].origin != ""
+        assert len(batch) == 2 * size or not torn
+
+
+def test_many_reconstructions_of_one_original_are_written_as_they_come(tmp_path: Path) -> None:
+    image = tmp_path / "image.png"
+    Image.new("RGB", (4, 4)).save(image)
+    pairs = [FilePair(str(index), str(image), str(image), "r") for index in range(50)]
+    with ResultsFile(tmp_path / "scores.csv", signature="s") as results:
+        rows = run(pairs, with_extractor(OneGraph()), one_process(), results=results, batch_size=5)
+        next(rows)
+        assert len(read(tmp_path / "scores.csv")) == 10
+        assert len([*rows]) == 49
 
 
 class OneGraph(SceneGraphExtractor):
@@ -487,7 +523,7 @@ def test_memory_does_not_grow_with_the_number_of_pairs(tmp_path: Path, monkeypat
     summary = Summary()
     held = []
     with ResultsFile(tmp_path / "scores.csv", signature="s") as results:
-        rows = run(pairs, with_extractor(OneGraph()), Processes(0, 1, torch.device("cpu")), results=results)
+        rows = run(pairs, with_extractor(OneGraph()), one_process(), results=results)
         tracemalloc.start()
         for row in rows:
             summary.add(row)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torchmetrics_sess.images import check_pair, prepare_images
+from torchmetrics_sess.images import check_images, check_pair, float_images, prepare_images
 
 FLOATING = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -118,6 +118,33 @@ class TestMemory:
         images = ramp(5, 3, 4, 5)
         prepare_images(images if form == "tensor" else list(images), "preds")
         assert fetched == [(2, 5)]
+
+
+class TestForgiven:
+    @pytest.mark.parametrize("dtype", FLOATING)
+    @pytest.mark.parametrize("data_range", [(0.0, 1.0), (-1.0, 1.0)])
+    def test_what_is_out_of_range_is_clamped(self, dtype: torch.dtype, data_range: tuple[float, float]) -> None:
+        low, high = data_range
+        images = ramp(2, 3, 4, 5, low=low - 1.0, high=high + 1.0).to(dtype)
+        checked = check_images(images, "preds", data_range, out_of_range="clamp")
+        found = float_images([image for image in checked if image is not None], data_range)
+        assert torch.equal(torch.stack(found), ((images.float() - low) / (high - low)).clamp(0, 1))
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    def test_what_is_not_finite_is_left_out(self, value: float) -> None:
+        images = ramp(3, 3, 4, 5)
+        images[1, 2, 3, 4] = value
+        first, second, third = check_images(images, "preds", nan="skip")
+        assert second is None
+        assert first is not None
+        assert third is not None
+        assert torch.equal(third, images[2])
+
+    def test_each_is_forgiven_by_itself(self) -> None:
+        with pytest.raises(ValueError, match="`preds` must be finite, got infinite values in image 0"):
+            check_images([torch.full((3, 2, 2), torch.inf)], "preds", out_of_range="clamp")
+        with pytest.raises(ValueError, match="`preds` must lie in `data_range`"):
+            check_images([torch.full((3, 2, 2), 2.0)], "preds", nan="skip")
 
 
 class TestRefused:

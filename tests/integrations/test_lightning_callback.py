@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_sess.functional import semantic_similarity_score
+from torchmetrics_sess import SemanticSimilarityScore, semantic_similarity_score
 from torchmetrics_sess.integrations import SeSSCallback
 
 pytestmark = [
@@ -70,26 +68,24 @@ class TwiceValidated(Codec):
         return {"recon": self(batch["image"])}
 
 
-class Explained:
-    """Stands in for an explanation, and remembers what was to be explained."""
-
-    calls: list[tuple[Tensor, Tensor, dict[str, Any]]]
-
-    def __init__(self, preds: Tensor, target: Tensor, **settings: Any) -> None:
-        self.calls.append((preds, target, settings))
+class Drawn:
+    """Stands in for an explanation, and draws nothing."""
 
     def plot(self) -> tuple[Figure, None]:
         return Figure(figsize=(1, 1)), None
 
 
 @pytest.fixture(autouse=True)
-def explained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, dict[str, Any]]]:
-    """What was explained, by a stand-in that draws nothing."""
-    Explained.calls = []
-    module = types.ModuleType("torchmetrics_sess.explanation")
-    vars(module)["explain"] = Explained
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    return Explained.calls
+def explained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, SemanticSimilarityScore]]:
+    """What was explained, and by which metric."""
+    calls: list[tuple[Tensor, Tensor, SemanticSimilarityScore]] = []
+
+    def explain(self: SemanticSimilarityScore, preds: Tensor, target: Tensor) -> Drawn:
+        calls.append((preds, target, self))
+        return Drawn()
+
+    monkeypatch.setattr(SemanticSimilarityScore, "explain", explain)
+    return calls
 
 
 def callback(**arguments: Any) -> SeSSCallback:
@@ -331,13 +327,12 @@ def test_the_worst_pair_is_drawn(inference_mode: bool, tmp_path: Path, explained
     model = Codec()
     fitting = trainer(callback(), logger=loggers, max_epochs=2, inference_mode=inference_mode)
     fitting.fit(model, loader(2), loader())
-    [(first, original, settings), (second, _, _)] = explained
+    [(first, original, _), (second, _, _)] = explained
     worst = expected(Pictures(5).images, model).argmin()
     assert torch.equal(original, Pictures(5).images[worst])
     # The module met it in a batch, which may round differently.
     assert_close(second, model(original[None])[0].detach())
     assert not torch.equal(first, second)
-    assert settings == {"preset": PRESET, "device": torch.device("cpu")}
     events = EventAccumulator(loggers[1].log_dir or "").Reload()
     assert [image.step for image in events.Images("val/sess_worst")] == [1, 2]
     assert [event.step for event in events.Scalars("val/sess")] == [0, 1]
@@ -352,10 +347,11 @@ def test_what_is_drawn_outlives_the_batch(tmp_path: Path, explained: list[Any]) 
     assert explained[0][0].min() > 0
 
 
-def test_settings_of_the_metric_reach_the_explanation(tmp_path: Path, explained: list[Any]) -> None:
+def test_the_metric_itself_explains_by_its_own_settings(tmp_path: Path, explained: list[Any]) -> None:
     ours = callback(data_range=(-1, 1), batch_size=1)
     trainer(ours, logger=TensorBoardLogger(tmp_path)).validate(Codec(), loader(), verbose=False)
-    assert explained[0][2] == {"preset": PRESET, "data_range": (-1, 1), "device": torch.device("cpu")}
+    assert explained[0][2] is ours.metrics[0]
+    assert ours.metrics[0]._scorer.data_range == (-1, 1)
     assert ours.metrics[0]._scorer.batch_size == 1
 
 

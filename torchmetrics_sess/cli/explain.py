@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from torchmetrics_sess.cli.files import check_writable, written
-from torchmetrics_sess.cli.options import DeviceOption, PresetOption, SettingsOption, parse_settings
+from torchmetrics_sess.cli.options import (
+    DeviceOption,
+    ObjectsOption,
+    PresetOption,
+    RelationsOption,
+    RescaleOption,
+    SettingsOption,
+    parse_settings,
+)
 from torchmetrics_sess.cli.output import refuse, refusing, results
 
 if TYPE_CHECKING:
@@ -27,13 +35,10 @@ def explain(
     ] = None,
     preset: PresetOption = "lite",
     settings: SettingsOption = None,
+    rescale: RescaleOption = None,
     device: DeviceOption = "auto",
-    objects: Annotated[
-        int, typer.Option("--objects", min=0, metavar="N", help="Point out so many objects of the picture in colour.")
-    ] = 6,
-    relations: Annotated[
-        int, typer.Option("--relations", min=0, metavar="N", help="Draw so many relations among these.")
-    ] = 4,
+    objects: ObjectsOption = 6,
+    relations: RelationsOption = 4,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write all contributions; - is stdout, and no table."),
@@ -48,6 +53,7 @@ def explain(
         sess explain photo.png photo.jpg                     a table of what costs most
         sess explain photo.png photo.jpg -o why.png          and a picture
         sess explain photo.png photo.jpg -o why.pdf --objects 3
+        sess explain photo.png photo.jpg --rescale baseline
         sess explain photo.png photo.jpg --json - | jq .rows[0]
     """
     to_stdout = json_file == Path("-")
@@ -59,19 +65,20 @@ def explain(
 
     import torch
 
-    from torchmetrics_sess.cli.stream import open_device
-    from torchmetrics_sess.explanation import explain as explain_images
+    from torchmetrics_sess.cli.stream import find_scorer, load_networks, open_device
+    from torchmetrics_sess.explanation import explain_pair
     from torchmetrics_sess.images import read_image
-    from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError
 
     chosen = open_device(device)
-    with refusing(ValueError, TypeError, MissingWeightError, CorruptWeightError):
+    with refusing(ValueError):
         overrides = parse_settings(settings)
         target, preds = read_image(origin), read_image(recon)
-        try:
-            explanation = explain_images(preds, target, preset, overrides=overrides, device=chosen)
-        except torch.OutOfMemoryError:
-            refuse(f"{chosen} has not enough memory for these images")
+    scorer = find_scorer(preset, overrides, rescale=rescale)
+    load_networks(scorer, chosen)
+    try:
+        explanation = explain_pair(scorer, preds, target, chosen)
+    except torch.OutOfMemoryError:
+        refuse(f"{chosen} has not enough memory for these images")
 
     if not to_stdout:
         _show(explanation)

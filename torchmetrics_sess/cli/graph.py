@@ -9,7 +9,14 @@ import typer
 
 from torchmetrics_sess.cli.explain import check_picture
 from torchmetrics_sess.cli.files import check_writable, written
-from torchmetrics_sess.cli.options import DeviceOption, PresetOption, SettingsOption, parse_settings
+from torchmetrics_sess.cli.options import (
+    DeviceOption,
+    ObjectsOption,
+    PresetOption,
+    RelationsOption,
+    SettingsOption,
+    parse_settings,
+)
 from torchmetrics_sess.cli.output import refuse, refusing, results
 
 
@@ -21,12 +28,8 @@ def graph(
     preset: PresetOption = "lite",
     settings: SettingsOption = None,
     device: DeviceOption = "auto",
-    objects: Annotated[
-        int, typer.Option("--objects", min=0, metavar="N", help="Point out so many objects in colour.")
-    ] = 7,
-    relations: Annotated[
-        int, typer.Option("--relations", min=0, metavar="N", help="Draw so many relations among these.")
-    ] = 8,
+    objects: ObjectsOption = 7,
+    relations: RelationsOption = 8,
 ) -> None:
     """Draw what the score sees in an image: its objects, how much each matters, and how they relate.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -16,6 +16,31 @@ SettingsOption: TypeAlias = Annotated[
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Change a setting of the preset, e.g. matching.iterations=3; repeatable."
     ),
+]
+RescaleOption: TypeAlias = Annotated[
+    Literal["baseline"] | None,
+    typer.Option("--rescale", help="Let unrelated images, which score the preset's baseline, score 0."),
+]
+CacheOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", metavar="FOLDER", help="Keep scene graphs of originals there, for later runs.", show_default=False
+    ),
+]
+OriginArgument: TypeAlias = Annotated[
+    Path, typer.Argument(help="The originals: a folder, one image, or a .csv list of pairs.", show_default=False)
+]
+ReconsArgument: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[RECON]...", help="What was made of them: folders, one per codec, or images.", show_default=False
+    ),
+]
+ObjectsOption: TypeAlias = Annotated[
+    int, typer.Option("--objects", min=0, metavar="N", help="Point out so many objects of the picture in colour.")
+]
+RelationsOption: TypeAlias = Annotated[
+    int, typer.Option("--relations", min=0, metavar="N", help="Draw so many relations among these.")
 ]
 DeviceOption: TypeAlias = Annotated[
     str,

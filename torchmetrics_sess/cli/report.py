@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchmetrics_sess.cli.options import DeviceOption, PresetOption, SettingsOption, parse_settings
+from torchmetrics_sess.cli.options import DeviceOption, PresetOption, RescaleOption, SettingsOption, parse_settings
 from torchmetrics_sess.cli.output import note, refuse, refusing, results
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_sess.report import Results, Row
     from torchmetrics_sess.report.page import Shown
+    from torchmetrics_sess.scoring import Scorer
 
 # Of more pairs, PSNR and SSIM take minutes, and the picture does not change.
 _MEASURED = 500
@@ -33,12 +34,14 @@ def report(
     ] = 3,
     preset: PresetOption = "lite",
     settings: SettingsOption = None,
+    rescale: RescaleOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Make a page of results: summary, charts, explained examples, and a table to sort and filter.
 
     The page is one file that loads nothing else. PSNR and SSIM are computed if the results lack them and the images
-    are still where they were. Pass the `--preset` and `--set` of the scores, so that the examples can be explained.
+    are still where they were. Pass the `--preset`, `--set` and `--rescale` of the scores, so that the
+    examples can be explained.
 
     **Examples**
 
@@ -46,6 +49,7 @@ def report(
         sess report results.csv -o report/
         sess report results.csv -o report/ --pictures 0      no networks needed
     """
+    from torchmetrics_sess.cli.stream import find_scorer
     from torchmetrics_sess.report import read_results
     from torchmetrics_sess.report.page import check_target
 
@@ -55,7 +59,8 @@ def report(
         found = read_results(source)
     if not found.rows:
         refuse(f"{source} holds no pair yet")
-    path = make_report(found, source, out, preset=preset, overrides=overrides, device=device, pictures=pictures)
+    scorer = find_scorer(preset, overrides, rescale=rescale)
+    path = make_report(found, source, out, scorer=scorer, device=device, pictures=pictures)
     results().print(str(path), soft_wrap=True)
 
 
@@ -64,8 +69,7 @@ def make_report(
     source: Path,
     folder: Path,
     *,
-    preset: str,
-    overrides: Mapping[str, Any],
+    scorer: Scorer,
     device: str,
     pictures: int,
 ) -> Path:
@@ -83,10 +87,10 @@ def make_report(
 
     rows = _measured(found.rows, chosen, notes)
     lowest, highest = choose_extremes(rows, pictures)
-    obstacle = _obstacle([*lowest, *highest], preset, overrides, chosen) if lowest else None
+    obstacle = _obstacle([*lowest, *highest], scorer, chosen) if lowest else None
     if obstacle:
         notes.append(f"The pairs of the lowest and highest scores are shown without explanations: {obstacle}.")
-    shown = iter(_show([*lowest, *highest], None if obstacle else (preset, overrides), chosen))
+    shown = iter(_show([*lowest, *highest], None if obstacle else scorer, chosen))
     content = Content(
         source,
         rows,
@@ -130,18 +134,15 @@ def _measured(rows: Sequence[Row], device: torch.device, notes: list[str]) -> li
     return measured
 
 
-def _obstacle(rows: Sequence[Row], preset: str, overrides: Mapping[str, Any], device: torch.device) -> str | None:
+def _obstacle(rows: Sequence[Row], scorer: Scorer, device: torch.device) -> str | None:
     """Return what keeps scores from being explained, if anything does."""
     from torchmetrics_sess.report.pictures import can_explain
-    from torchmetrics_sess.scoring import Scorer
     from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError
 
     if not can_explain():
         return "matplotlib draws them, which the extra `plot` installs"
-    with refusing(ValueError, TypeError):
-        scorer = Scorer(preset, overrides=overrides)
     if any(row.signature != scorer.signature() for row in rows):
-        return "the scores have another signature than the preset chosen for this report (--preset, --set)"
+        return "the scores have another signature than the preset chosen for this report (--preset, --set, --rescale)"
     try:
         scorer.networks.on(device)
     except (MissingWeightError, CorruptWeightError) as error:
@@ -149,14 +150,14 @@ def _obstacle(rows: Sequence[Row], preset: str, overrides: Mapping[str, Any], de
     return None
 
 
-def _show(rows: Sequence[Row], explaining: tuple[str, Mapping[str, Any]] | None, device: torch.device) -> list[Shown]:
+def _show(rows: Sequence[Row], scorer: Scorer | None, device: torch.device) -> list[Shown]:
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.report.page import Shown
     from torchmetrics_sess.report.pictures import picture_explanation, picture_pair
 
     def show(row: Row) -> Shown:
         try:
-            return Shown(row, picture_explanation(row, *explaining, device) if explaining else picture_pair(row))
+            return Shown(row, picture_explanation(row, scorer, device) if scorer else picture_pair(row))
         except ValueError as error:
             return Shown(row, [], str(error))
 

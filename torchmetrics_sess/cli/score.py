@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from torchmetrics_sess.cli.options import (
     BatchSizeOption,
+    CacheOption,
     DeviceOption,
     DevicesOption,
     NodesOption,
+    OriginArgument,
     OutOption,
     OverwriteOption,
     PresetOption,
+    ReconsArgument,
+    RescaleOption,
     SettingsOption,
     WorkersOption,
     parse_batch_size,
@@ -24,19 +25,14 @@ from torchmetrics_sess.cli.output import refusing
 
 
 def score(
-    origin: Annotated[
-        Path, typer.Argument(help="The originals: a folder, one image, or a .csv list of pairs.", show_default=False)
-    ],
-    recons: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="RECON", help="What was made of them: folders, one per codec, or images.", show_default=False
-        ),
-    ] = None,
+    origin: OriginArgument,
+    recons: ReconsArgument = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
     preset: PresetOption = "lite",
     settings: SettingsOption = None,
+    rescale: RescaleOption = None,
+    cache: CacheOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = "auto",
     workers: WorkersOption = None,
@@ -61,6 +57,8 @@ def score(
         sess score kodak/ bpg/ webp/ jpeg/ --out scores.csv    three codecs, every score in a file
         sess score pairs.csv --out scores.json                 a list of pairs
         sess score kodak/ decoded/ --set matching.theta=0.1    a setting changed
+        sess score kodak/ decoded/ --rescale baseline          unrelated photographs score 0, not the baseline
+        sess score kodak/ decoded/ --cache graphs/             originals need no second look in later runs
         sess score kodak/ decoded/ --device cuda --devices 4   shared among four GPUs
     """
     from torchmetrics_sess.cli.processes import launch
@@ -73,7 +71,7 @@ def score(
         overrides = parse_settings(settings)
         size = parse_batch_size(batch_size)
     pairs = find_pairs(origin, recons)
-    scorer = find_scorer(preset, overrides)
+    scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache)
     processes = launch(open_device(device), devices, num_nodes)
 
     summary = Summary()

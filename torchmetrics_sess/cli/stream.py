@@ -1,4 +1,4 @@
-"""Any number of image pairs through the networks, in memory that does not grow with their number."""
+"""Any number of pairs of image files, from the disk to rows of scores."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -14,15 +15,11 @@ from torch import Tensor
 
 from torchmetrics_sess.cli.output import refuse, refusing
 from torchmetrics_sess.cli.results import OK, Row
-from torchmetrics_sess.graph import SceneGraph
-from torchmetrics_sess.images import FilePair, prepare_images, read_image
-from torchmetrics_sess.matching import match_graph_pairs
+from torchmetrics_sess.engine import ImagePair
+from torchmetrics_sess.images import FilePair, read_image
 from torchmetrics_sess.pool import Networks
-from torchmetrics_sess.scoring import Scorer
+from torchmetrics_sess.scoring import Rescale, Scorer
 from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError
-
-# What goes through the networks at once is cut short for large photographs, to about 1.6 GB as float32.
-_PIXELS_AT_ONCE = 1 << 27
 
 Measure: TypeAlias = Callable[[list[Tensor], list[Tensor]], list[float]]
 """Compares reconstructions with their originals, ``[3, H, W]`` uint8 each: one number for every pair."""
@@ -30,13 +27,13 @@ Measure: TypeAlias = Callable[[list[Tensor], list[Tensor]], list[float]]
 
 @dataclass(frozen=True, slots=True)
 class LoadedPair:
-    """Two images to compare, original first, ``[3, H, W]`` uint8 each, or the reason why they cannot be.
+    """Two images to compare, reconstruction first, ``[3, H, W]`` uint8 each, or the reason why they cannot be.
 
     Pairs of one batch that have the same original share one tensor.
     """
 
     pair: FilePair
-    images: tuple[Tensor, Tensor] | None
+    images: ImagePair | None
     failure: str = ""
 
 
@@ -54,10 +51,12 @@ def open_device(name: str) -> torch.device:
     return device
 
 
-def find_scorer(preset: str, settings: dict[str, object]) -> Scorer:
+def find_scorer(
+    preset: str, settings: Mapping[str, object], *, rescale: Rescale = None, cache: Path | None = None
+) -> Scorer:
     """Return a scorer whose networks are still to be loaded, or end the command if there is no such thing."""
     with refusing(ValueError, TypeError):
-        return Scorer(preset, overrides=settings)
+        return Scorer(preset, overrides=settings, rescale=rescale, cache_targets=cache or False)
 
 
 def load_networks(scorer: Scorer, device: torch.device) -> Networks:
@@ -66,7 +65,7 @@ def load_networks(scorer: Scorer, device: torch.device) -> Networks:
         return scorer.networks.on(device)
 
 
-def open_scorer(preset: str, settings: dict[str, object], device: torch.device) -> Scorer:
+def open_scorer(preset: str, settings: Mapping[str, object], device: torch.device) -> Scorer:
     """Return a scorer with its networks loaded, or end the command if there is no such thing."""
     scorer = find_scorer(preset, settings)
     load_networks(scorer, device)
@@ -74,10 +73,14 @@ def open_scorer(preset: str, settings: dict[str, object], device: torch.device) 
 
 
 def split(pairs: Iterable[FilePair], batch_size: int) -> Iterator[list[FilePair]]:
-    """Cut a list of pairs into batches of ``batch_size`` or, to keep those of one original together, a few more."""
+    """Cut a list of pairs into batches of ``batch_size`` or, to keep those of one original together, up to twice that.
+
+    More than that are cut all the same, and the original is looked at once per batch: a batch has to fit into memory.
+    """
     batch: list[FilePair] = []
     for pair in pairs:
-        if len(batch) >= batch_size and not (pair.origin and pair.origin == batch[-1].origin):
+        together = pair.origin and batch and pair.origin == batch[-1].origin
+        if len(batch) >= (2 * batch_size if together else batch_size):
             yield batch
             batch = []
         batch.append(pair)
@@ -116,60 +119,19 @@ def score_batches(
         device: where its networks are to work.
         measures: what else to compare it by; the results are the ``values`` of a row.
     """
-    networks = load_networks(scorer, device)
-    extract = _Extraction(networks, device)
-    # While one batch is matched on the processor, the next goes through the networks.
-    with ThreadPoolExecutor(max_workers=1) as matcher:
-        matching: Future[list[Row]] | None = None
+    load_networks(scorer, device)
+    waiting: deque[list[Row]] = deque()
+
+    def pairs() -> Iterator[list[ImagePair]]:
         for batch in batches:
-            graphs = extract(batch)
             values = _measure(batch, measures or {}, device)
             # The images are left behind: the next ones need their memory.
-            extracted = [_with_graphs(loaded, graphs, extra) for loaded, extra in zip(batch, values, strict=True)]
-            before, matching = matching, matcher.submit(_match, extracted, networks, scorer)
-            if before is not None:
-                yield before.result()
-        if matching is not None:
-            yield matching.result()
+            waiting.append([_row(loaded, extra) for loaded, extra in zip(batch, values, strict=True)])
+            yield [loaded.images for loaded in batch if loaded.images is not None]
 
-
-class _Extraction:
-    """Extracts the scene graphs of images, in parts that fit into memory.
-
-    What does not fit is halved, and later parts with it.
-    """
-
-    def __init__(self, networks: Networks, device: torch.device) -> None:
-        self._extractor = networks.extractor
-        self._device = device
-        self._at_once: int | None = None
-
-    def __call__(self, batch: Sequence[LoadedPair]) -> dict[int, SceneGraph | str]:
-        """Return the graph of every image, or why there is none, by the identity of its tensor."""
-        images = list({id(image): image for loaded in batch for image in loaded.images or ()}.values())
-        graphs: list[SceneGraph | str] = []
-        while len(graphs) < len(images):
-            part = self._part(images[len(graphs) :])
-            try:
-                # Bytes travel to the device, a quarter of what floats would be.
-                on_device = [image.to(self._device, non_blocking=True) for image in part]
-                graphs += self._extractor.extract(prepare_images(on_device, "images"))
-            except torch.OutOfMemoryError:
-                if len(part) == 1:
-                    height, width = part[0].shape[1:]
-                    graphs.append(f"{self._device} has not enough memory for an image of {width} x {height} pixels")
-                self._at_once = max(1, len(part) // 2)
-        return {id(image): graph for image, graph in zip(images, graphs, strict=True)}
-
-    def _part(self, images: Sequence[Tensor]) -> list[Tensor]:
-        part: list[Tensor] = []
-        pixels = 0
-        for image in images[: self._at_once]:
-            pixels += image[0].numel()
-            if part and pixels > _PIXELS_AT_ONCE:
-                break
-            part.append(image)
-        return part
+    for scores in scorer.stream(pairs(), device):
+        found = iter(scores)
+        yield [_with_score(row, next(found)) if row.status == OK else row for row in waiting.popleft()]
 
 
 def _read(path: str) -> Tensor | str:
@@ -189,7 +151,7 @@ def _load(pair: FilePair, files: Mapping[str, Future[Tensor | str]]) -> LoadedPa
     origin, recon = files[pair.origin].result(), files[pair.recon].result()
     if isinstance(origin, str) or isinstance(recon, str):
         return LoadedPair(pair, None, origin if isinstance(origin, str) else str(recon))
-    return LoadedPair(pair, (origin, recon))
+    return LoadedPair(pair, (recon, origin))
 
 
 def _measure(
@@ -198,31 +160,23 @@ def _measure(
     compared = [loaded.images for loaded in batch if loaded.images is not None]
     if not compared or not measures:
         return [{} for _ in batch]
-    target = [origin.to(device) for origin, _ in compared]
-    preds = [recon.to(device) for _, recon in compared]
+    preds = [recon.to(device) for recon, _ in compared]
+    target = [origin.to(device) for _, origin in compared]
     columns = {name: iter(measure(preds, target)) for name, measure in measures.items()}
     return [
         {} if loaded.images is None else {name: next(column) for name, column in columns.items()} for loaded in batch
     ]
 
 
-def _with_graphs(
-    loaded: LoadedPair, graphs: Mapping[int, SceneGraph | str], values: Mapping[str, float]
-) -> tuple[Row, tuple[SceneGraph, SceneGraph] | None]:
-    """Return the row of a pair and the graphs that its score is still to come from, if there can be one."""
+def _row(loaded: LoadedPair, values: Mapping[str, float]) -> Row:
+    """Return the row of a pair, whose score is still to come if there can be one."""
     if loaded.images is None:
-        return Row(loaded.pair, None, loaded.failure), None
-    origin, recon = (graphs[id(image)] for image in loaded.images)
-    if isinstance(origin, str) or isinstance(recon, str):
-        return Row(loaded.pair, None, origin if isinstance(origin, str) else str(recon), values), None
-    sizes_differ = loaded.images[0].shape != loaded.images[1].shape
-    return Row(loaded.pair, None, OK, values, sizes_differ), (origin, recon)
+        return Row(loaded.pair, None, loaded.failure)
+    recon, origin = loaded.images
+    return Row(loaded.pair, None, OK, values, sizes_differ=recon.shape != origin.shape)
 
 
-def _match(
-    extracted: Sequence[tuple[Row, tuple[SceneGraph, SceneGraph] | None]], networks: Networks, scorer: Scorer
-) -> list[Row]:
-    origins = [graphs[0] for _, graphs in extracted if graphs]
-    recons = [graphs[1] for _, graphs in extracted if graphs]
-    results = iter(match_graph_pairs(recons, origins, networks.relation_similarity, scorer.matching))
-    return [dataclasses.replace(row, score=next(results).score) if graphs else row for row, graphs in extracted]
+def _with_score(row: Row, score: float | torch.OutOfMemoryError) -> Row:
+    if isinstance(score, torch.OutOfMemoryError):
+        return dataclasses.replace(row, status=str(score), sizes_differ=False)
+    return dataclasses.replace(row, score=score)

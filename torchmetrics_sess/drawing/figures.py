@@ -212,7 +212,7 @@ def _draw_contributions(
         bars.append(_Bar(f"{len(rest)} more", lost[rest].sum(), weights[rest].sum(), _GREY))
     if extra > 0:
         bars.append(_Bar("only in\npreds", extra, extra, _GREY))
-    bars.append(_Bar("whole\nimage", explanation.image_contribution, explanation.image_weight, _DARK))
+    bars.append(_Bar("whole\nimage", explanation.image_contribution, explanation.whole_image_weight, _DARK))
 
     places = range(len(bars))
     highest = max(max(bar.weight, bar.lost) for bar in bars)

@@ -1,12 +1,23 @@
 """Images: tensors as users hand them in, and files as they lie in folders."""
 
 from torchmetrics_sess.images.files import FilePair, find_images, image_tensor, pair_files, read_image, read_pairs
-from torchmetrics_sess.images.tensors import check_pair, prepare_images
+from torchmetrics_sess.images.tensors import (
+    NotFinite,
+    OutOfRange,
+    check_images,
+    check_pair,
+    float_images,
+    prepare_images,
+)
 
 __all__ = [
     "FilePair",
+    "NotFinite",
+    "OutOfRange",
+    "check_images",
     "check_pair",
     "find_images",
+    "float_images",
     "image_tensor",
     "pair_files",
     "prepare_images",

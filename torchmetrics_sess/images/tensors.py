@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
 from torchmetrics_sess.stages import Image
+
+OutOfRange: TypeAlias = Literal["raise", "clamp"]
+NotFinite: TypeAlias = Literal["raise", "skip"]
 
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # The share of the data range by which a value may overshoot: what half precision or an interpolation leaves behind.
@@ -21,13 +26,10 @@ def prepare_images(
 ) -> list[Image]:
     """Check a batch of images and bring it into the form that extraction works on.
 
-    Values that overshoot ``data_range`` by at most a thousandth of its span are clamped. The result shares memory with
-    the input where nothing had to be converted, so it must not be written to. The device is waited for once per call,
-    however many images there are.
+    This is ``check_images``, then ``float_images``.
 
     Args:
-        images: ``[N, 3, H, W]`` or, for greyscale, ``[N, 1, H, W]``; or a list of ``[3, H, W]``, ``[1, H, W]`` or
-            ``[H, W]`` tensors whose sizes may differ. Either uint8, or floating point within ``data_range``.
+        images: see ``check_images``.
         name: what the caller calls this argument; errors say it.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
 
@@ -35,9 +37,8 @@ def prepare_images(
         Float32 RGB images ``[3, h, w]`` in [0, 1], on the device they came from.
 
     Raises:
-        TypeError: if ``images`` is not made of tensors, or their dtype is neither uint8 nor floating point.
-        ValueError: if the batch is empty; a shape is not an image's; the images lie on several devices; a value is
-            NaN, infinite or outside ``data_range``; or ``data_range`` is not two finite numbers, lowest first.
+        TypeError: see ``check_images``.
+        ValueError: see ``check_images``.
 
     Examples:
         >>> import torch
@@ -45,25 +46,88 @@ def prepare_images(
         >>> image.shape, image.dtype, image.max()
         (torch.Size([3, 2, 2]), torch.float32, tensor(1.))
     """
+    return float_images([image for image in check_images(images, name, data_range) if image is not None], data_range)
+
+
+def check_images(
+    images: Tensor | Sequence[Tensor],
+    name: str,
+    data_range: tuple[float, float] = (0.0, 1.0),
+    *,
+    out_of_range: OutOfRange = "raise",
+    nan: NotFinite = "raise",
+) -> list[Tensor | None]:
+    """Check a batch of images, which takes no memory.
+
+    The device is waited for once per call, however many images there are.
+
+    Args:
+        images: ``[N, 3, H, W]`` or, for greyscale, ``[N, 1, H, W]``; or a list of ``[3, H, W]``, ``[1, H, W]`` or
+            ``[H, W]`` tensors whose sizes may differ. Either uint8, or floating point within ``data_range``.
+        name: what the caller calls this argument; errors say it.
+        data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
+        out_of_range: what values beyond ``data_range`` are: an error, or ``"clamp"`` for its nearer end.
+        nan: what images with NaN or infinite values are: an error, or ``"skip"`` for None in their place.
+
+    Returns:
+        The images, each ``[3, h, w]`` or ``[1, h, w]``, for ``float_images``. They share memory with the input, but
+        for those beyond a range of [0, 1], if only by the thousandth that is no error, which are clamped.
+
+    Raises:
+        TypeError: if ``images`` is not made of tensors, or their dtype is neither uint8 nor floating point.
+        ValueError: if the batch is empty; a shape is not an image's; the images lie on several devices; a value is
+            NaN, infinite or outside ``data_range`` by more than a thousandth of its span; or ``data_range`` is not two
+            finite numbers, lowest first.
+    """
     low, high = data_range
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"`data_range` must be two finite numbers, the lower first, got {data_range}")
     batches = _batches(images, name)
-    overshoots = _check_values(batches, name, low, high)
+    slack = _TOLERANCE * (high - low)
+    checked: list[Tensor | None] = [image for batch in batches for image in batch]
+    # Images are counted as the caller does: along the first dimension of a tensor, or along the list.
+    for index, (smallest, largest) in _extremes(batches).items():
+        if nan == "skip" and not (math.isfinite(smallest) and math.isfinite(largest)):
+            checked[index] = None
+            continue
+        if math.isnan(smallest):
+            raise ValueError(f"`{name}` must be finite, got NaN in image {index}")
+        if math.isinf(smallest) or math.isinf(largest):
+            raise ValueError(f"`{name}` must be finite, got infinite values in image {index}")
+        if out_of_range == "raise" and (smallest < low - slack or largest > high + slack):
+            raise ValueError(
+                f"`{name}` must lie in `data_range` [{low:g}, {high:g}], got values from {smallest:g} to {largest:g} "
+                f"in image {index}; pass the range of your images as `data_range`, clamp them, or pass uint8"
+            )
+        # Other ranges are clamped as they are converted.
+        image = checked[index]
+        if image is not None and (low, high) == (0, 1) and (smallest < 0 or largest > 1):
+            checked[index] = image.clamp(0, 1)
+    return checked
 
-    prepared: list[Image] = []
-    for batch in batches:
-        if batch.dtype == torch.uint8:
-            batch = batch.float() / 255
-        else:
-            batch = batch.float()
-            if overshoots or (low, high) != (0, 1):
-                batch = ((batch - low) / (high - low)).clamp(0, 1)
-        prepared.extend(batch.expand(-1, 3, -1, -1).unbind())
-    return prepared
+
+def float_images(images: Sequence[Tensor], data_range: tuple[float, float] = (0.0, 1.0)) -> list[Image]:
+    """Convert images that ``check_images`` has returned to float32 RGB in [0, 1].
+
+    What needs no conversion shares memory with the input, so the result must not be written to.
+
+    Examples:
+        >>> import torch
+        >>> [image] = float_images([torch.full((1, 2, 2), -1.0)], data_range=(-1.0, 1.0))
+        >>> image.shape, image.max()
+        (torch.Size([3, 2, 2]), tensor(0.))
+    """
+    return [_as_float(image, *data_range).expand(3, -1, -1) for image in images]
 
 
-def check_pair(preds: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+def _as_float(image: Tensor, low: float, high: float) -> Tensor:
+    if image.dtype == torch.uint8:
+        return image.float() / 255
+    image = image.float()
+    return image if (low, high) == (0, 1) else ((image - low) / (high - low)).clamp(0, 1)
+
+
+def check_pair(preds: Sequence[object], target: Sequence[object]) -> None:
     """Check that there is one target for every prediction; their sizes may differ.
 
     Raises:
@@ -122,26 +186,14 @@ def _check_form(batch: Tensor, where: str) -> None:
         raise TypeError(f"`{where}` must be uint8, float16, bfloat16, float32 or float64, got {batch.dtype}")
 
 
-def _check_values(batches: list[Tensor], name: str, low: float, high: float) -> bool:
-    """Check that all values are finite and in range; return whether any lies outside by less than the tolerance."""
-    # Bytes cannot be out of range. NaN passes through both extremes, and all of them are fetched together.
-    floating = [(i, batch) for i, batch in enumerate(batches) if batch.dtype != torch.uint8]
+def _extremes(batches: Sequence[Tensor]) -> dict[int, tuple[float, float]]:
+    """Return the lowest and highest value of floating-point images by their index; bytes cannot be out of range."""
+    first = itertools.accumulate(map(len, batches), initial=0)
+    floating = [(start, batch) for start, batch in zip(first, batches, strict=False) if batch.dtype != torch.uint8]
     if not floating:
-        return False
+        return {}
+    # NaN passes through both extremes, and all of them are fetched together.
     extremes = [torch.stack(torch.aminmax(batch.flatten(1), dim=1)).float() for _, batch in floating]
-    bounds: list[list[float]] = torch.cat(extremes, dim=1).tolist()
-    lowest, highest = bounds
-    # Images are counted as the caller does: along the first dimension of a tensor, or along the list.
-    indices = [i + j for i, batch in floating for j in range(len(batch))]
-    slack = _TOLERANCE * (high - low)
-    for i, smallest, largest in zip(indices, lowest, highest, strict=True):
-        if math.isnan(smallest):
-            raise ValueError(f"`{name}` must be finite, got NaN in image {i}")
-        if math.isinf(smallest) or math.isinf(largest):
-            raise ValueError(f"`{name}` must be finite, got infinite values in image {i}")
-        if smallest < low - slack or largest > high + slack:
-            raise ValueError(
-                f"`{name}` must lie in `data_range` [{low:g}, {high:g}], got values from {smallest:g} to {largest:g} "
-                f"in image {i}; pass the range of your images as `data_range`, clamp them, or pass uint8"
-            )
-    return min(lowest) < low or max(highest) > high
+    lowest, highest = torch.cat(extremes, dim=1).tolist()
+    indices = [start + offset for start, batch in floating for offset in range(len(batch))]
+    return dict(zip(indices, zip(lowest, highest, strict=True), strict=True))

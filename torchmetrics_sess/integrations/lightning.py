@@ -7,7 +7,8 @@ import dataclasses
 import importlib.util
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -24,8 +25,6 @@ Place: TypeAlias = str | int | Callable[[Any, Any], Images]
 Stage: TypeAlias = Literal["validate", "test"]
 
 _PREFIX: dict[Stage, str] = {"validate": "val", "test": "test"}
-# What the metric and the explanation of a score have in common.
-_SCORING = ("preset", "overrides", "extractor", "relation_similarity", "matching", "data_range")
 
 
 @dataclasses.dataclass
@@ -66,7 +65,7 @@ class SeSSCallback(Callback):
         name: what the score is called, after ``val/`` or ``test/``.
         log_worst: whether to draw the worst pair; needs matplotlib.
         metric_kwargs: further arguments of ``torchmetrics_sess.SemanticSimilarityScore``, such as ``preset``,
-            ``data_range``, ``batch_size`` or ``cache_targets``.
+            ``data_range``, ``nan``, ``batch_size`` or ``cache_targets``.
 
     Attributes:
         metrics: the metric of every dataloader, with ``reduction="none"``.
@@ -110,7 +109,6 @@ class SeSSCallback(Callback):
         self.stages = tuple(stages)
         self.name = name
         self.log_worst = log_worst
-        self._settings = {key: value for key, value in metric_kwargs.items() if key in _SCORING}
         self.metrics = [SemanticSimilarityScore(reduction="none", **metric_kwargs)]
         self._seen: list[_Seen] = []
 
@@ -199,11 +197,16 @@ class SeSSCallback(Callback):
         if self.max_images is not None:
             room = self.max_images - seen.images
             preds, target = preds[:room], target[:room]
-        scores = self.metrics[dataloader_idx](preds, target).reshape(-1).tolist()
-        seen.images += len(scores)
-        if self.log_worst and min(scores) < seen.lowest:
+        metric = self.metrics[dataloader_idx]
+        with _idle():
+            scores = metric(preds, target).reshape(-1).tolist()
+        seen.images += len(preds)
+        if self.log_worst and scores and min(scores) < seen.lowest:
             seen.lowest = min(scores)
             index = scores.index(seen.lowest)
+            if len(scores) < len(preds):
+                # Some were skipped.
+                index = list(metric._scorer.pairs(preds, target))[index]
             # Copies, as the batch may be written over, and a view would keep all of it in memory.
             seen.worst = (
                 preds[index].detach().to("cpu", copy=True),
@@ -238,9 +241,7 @@ class SeSSCallback(Callback):
         self._reach(dataloaders, pl_module.device)
         for index in range(dataloaders):
             suffix = f"/dataloader_idx_{index}" if dataloaders > 1 else ""
-            with warnings.catch_warnings():
-                # That this process has seen no image is no reason to worry.
-                warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+            with _idle():
                 scores = self.metrics[index].compute()
             if scores.numel() == 0:
                 continue
@@ -265,13 +266,18 @@ class SeSSCallback(Callback):
             return
         sinks = [sink for logger in trainer.loggers if (sink := figure_sink(logger)) is not None]
         if sinks:
-            from torchmetrics_sess.explanation import explain
-
             preds, target = (image.expand(3, *image.shape[-2:]) for image in worst)
-            explanation = explain(preds, target, device=pl_module.device, **self._settings)
-            figure = explanation.plot()[0]
+            figure = self.metrics[0].explain(preds, target).plot()[0]
             for sink in sinks:
                 sink(name, figure, trainer.global_step)
+
+
+@contextmanager
+def _idle() -> Iterator[None]:
+    """Let a metric compute without a word that it has counted no image, which is no reason to worry."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        yield
 
 
 def _has(source: Any, place: str | int) -> bool:

