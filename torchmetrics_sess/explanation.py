@@ -91,7 +91,7 @@ class Explanation:
         """How much of the score rests on every object of ``target``: what it would contribute if all of it were lost.
 
         Together with what unmatched objects of ``preds`` contribute, and the weight of the whole image, they sum to 1,
-        and for a rescaled score to 1 / (1 - baseline).
+        but for the factor that stretches all terms.
         """
         return self._graph_weight * (self.match.plan.sum(0) + self.match.unmatched_b) / self._mass
 
@@ -114,7 +114,8 @@ class Explanation:
             - ``kind``: ``"matched"``, ``"unmatched in target"``, ``"unmatched in preds"`` or ``"whole image"``
             - ``target``, ``preds``: the numbers of the objects, or None
             - ``similarity``: of the two objects after matching, or of the whole images; None without a match
-            - ``weight``: how much of the score rests on this row; all weights sum to 1, if the score is not rescaled
+            - ``weight``: how much of the score rests on this row; all weights sum to 1, but for the same factor as
+              the contributions, see above
             - ``target_importance``, ``preds_importance``: of the two objects, or None
             - ``contribution``: to the loss; all contributions sum to ``loss``
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from PIL import Image
@@ -29,12 +29,14 @@ class Measures:
     Args:
         preset: of the score.
         device: where its networks work.
+        pixel_metrics: measures of ``torchmetrics_sess.comparison``, with what to call them.
     """
 
-    def __init__(self, preset: Preset, device: torch.device) -> None:
+    def __init__(self, preset: Preset, device: torch.device, pixel_metrics: Mapping[str, str] = PIXEL_METRICS) -> None:
         self.preset = preset
         self.networks = pooled_networks(preset, device)
-        self.pixel_metrics = image_metrics(PIXEL_METRICS, device)
+        self.titles = pixel_metrics
+        self.pixel_metrics = image_metrics(pixel_metrics, device)
 
     def against(self, original: Image.Image, changed: Sequence[Image.Image]) -> list[dict[str, float]]:
         """Return what every measure says of changed copies of one image."""
@@ -73,6 +75,6 @@ class Measures:
             for image, original in zip(images, originals, strict=True)
         ]
         tensors = [[image_tensor(image) for image in side] for side in (sized, originals)]
-        for name, title in PIXEL_METRICS.items():
+        for name, title in self.titles.items():
             columns[title] = [min(value, HIGHEST_PSNR) for value in self.pixel_metrics[name](*tensors)]
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

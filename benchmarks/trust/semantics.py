@@ -50,21 +50,15 @@ from benchmarks.trust.experiments import (
     changes,
     codecs,
 )
+from benchmarks.trust.measures import EMBEDDING, SESS, Measures
 from benchmarks.trust.ranking import ordering_rate, separation
 from benchmarks.trust.semantics_figures import draw
-from torchmetrics_sess.comparison import image_metrics, rank_correlation
-from torchmetrics_sess.graph import SceneGraph
-from torchmetrics_sess.images import image_tensor
-from torchmetrics_sess.matching import match_graph_pairs
+from torchmetrics_sess.comparison import rank_correlation
 from torchmetrics_sess.photographs import NAMES, open_photograph
-from torchmetrics_sess.pool import pooled_networks
-from torchmetrics_sess.presets import Preset, load_preset
+from torchmetrics_sess.presets import load_preset
 
-SESS, UNRELATED = "SeSS", "SeSS without relations"
 PIXEL_METRICS = {"ms_ssim": "MS-SSIM", "ssim": "SSIM", "psnr": "PSNR"}
-METRICS = (SESS, UNRELATED, "embedding", *PIXEL_METRICS.values())
-# Infinite for images that are equal, and then no mean could be taken.
-HIGHEST_PSNR = 100.0
+METRICS = (SESS, EMBEDDING, *PIXEL_METRICS.values())
 
 
 def main() -> None:
@@ -81,7 +75,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     overrides = {name: yaml.safe_load(value) for name, _, value in (each.partition("=") for each in arguments.set)}
-    measure = Measure(load_preset(arguments.preset, overrides), torch.device(arguments.device))
+    preset, device = load_preset(arguments.preset, overrides), torch.device(arguments.device)
+    measures = Measures(preset, device, PIXEL_METRICS)
     scenes = bundled_scenes() if arguments.quick and arguments.folder is None else load_scenes(arguments.folder)
     scenes = half(leave_out_small(scenes), arguments.half)
     console = Console(width=150)
@@ -91,16 +86,16 @@ def main() -> None:
     scored = [
         each
         for name in track(scenes, description="photographs", transient=True, disable=not sys.stdout.isatty())
-        for each in measure.changes(name, scenes[name].image, list(changes(name, scenes, arguments.quick)))
+        for each in score_changes(name, scenes[name].image, list(changes(name, scenes, arguments.quick)), measures)
     ]
-    others = measure.other_pairs(scenes)
+    others = other_pairs(scenes, measures)
     rows = means(scored)
     for experiment in EXPERIMENTS:
         console.print(tabulate(experiment, [row for row in rows if row["experiment"] == experiment]))
     summary = summarise(scored, others)
     console.print(tabulate("summary", summary))
     console.print(f"{len(scenes)} photographs, {len(scored)} changed ones, {len(others)} pairs of different ones")
-    console.print(measure.preset.signature(), soft_wrap=True)
+    console.print(preset.signature(), soft_wrap=True)
 
     if arguments.quick:
         return
@@ -131,76 +126,20 @@ def leave_out_small(scenes: dict[str, Scene]) -> dict[str, Scene]:
     return {name: scene for name, scene in scenes.items() if name not in small}
 
 
-class Measure:
-    """Every measure, at one extraction an image.
+def score_changes(name: str, photograph: Image.Image, changed: list[Change], measures: Measures) -> list[Scored]:
+    """Score the changes of one photograph against it."""
+    scores = measures.against(photograph, [change.image for change in changed])
+    # A figure needs no pixels.
+    bare = [dataclasses.replace(change, image=Image.new("RGB", (1, 1))) for change in changed]
+    return [Scored(name, *each) for each in zip(bare, scores, strict=True)]
 
-    Args:
-        preset: of the score.
-        device: where its networks work.
-    """
 
-    def __init__(self, preset: Preset, device: torch.device) -> None:
-        self.preset = preset
-        self.networks = pooled_networks(preset, device)
-        self.pixel_metrics = image_metrics(PIXEL_METRICS, device)
-
-    def changes(self, name: str, photograph: Image.Image, changed: list[Change]) -> list[Scored]:
-        """Score the changes of one photograph against it."""
-        graphs = self._graphs([photograph, *(change.image for change in changed)])
-        original = image_tensor(photograph)
-        scores = self._scores(
-            graphs[1:],
-            [graphs[0]] * len(changed),
-            [image_tensor(change.image) for change in changed],
-            [original] * len(changed),
-        )
-        # A figure needs no pixels.
-        bare = [dataclasses.replace(change, image=Image.new("RGB", (1, 1))) for change in changed]
-        return [Scored(name, *each) for each in zip(bare, scores, strict=True)]
-
-    def other_pairs(self, scenes: dict[str, Scene], most: int = 150) -> list[dict[str, float]]:
-        """Score pairs of different photographs: all of them, or some chosen at random."""
-        images = [scene.image for scene in scenes.values()]
-        graphs = self._graphs(images)
-        pairs = list(itertools.combinations(range(len(images)), 2))
-        chosen = [pairs[index] for index in np.random.default_rng(0).permutation(len(pairs))[:most]]
-        # Pixels can only be compared at one size.
-        resized = [images[i].resize(images[j].size, Image.Resampling.BICUBIC) for i, j in chosen]
-        return self._scores(
-            [graphs[i] for i, _ in chosen],
-            [graphs[j] for _, j in chosen],
-            [image_tensor(image) for image in resized],
-            [image_tensor(images[j]) for _, j in chosen],
-        )
-
-    def _graphs(self, images: list[Image.Image]) -> list[SceneGraph]:
-        # In chunks, as all images at once would fill a machine.
-        chunks = [images[start : start + 16] for start in range(0, len(images), 16)]
-        return [
-            graph
-            for chunk in chunks
-            for graph in self.networks.extractor([image_tensor(image) for image in chunk], masks=False)
-        ]
-
-    def _scores(
-        self,
-        graphs: list[SceneGraph],
-        references: list[SceneGraph],
-        images: list[torch.Tensor],
-        originals: list[torch.Tensor],
-    ) -> list[dict[str, float]]:
-        columns = {}
-        for name, matching in (
-            (SESS, self.preset.matching),
-            (UNRELATED, dataclasses.replace(self.preset.matching, iterations=0)),
-        ):
-            results = match_graph_pairs(graphs, references, self.networks.relation_similarity, matching)
-            columns[name] = [result.score for result in results]
-        pairs = list(zip(graphs, references, strict=True))
-        columns["embedding"] = [float(graph.image_feature @ other.image_feature) for graph, other in pairs]
-        for name, title in PIXEL_METRICS.items():
-            columns[title] = [min(value, HIGHEST_PSNR) for value in self.pixel_metrics[name](images, originals)]
-        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+def other_pairs(scenes: dict[str, Scene], measures: Measures, most: int = 150) -> list[dict[str, float]]:
+    """Score pairs of different photographs: all of them, or some chosen at random."""
+    images = [scene.image for scene in scenes.values()]
+    pairs = list(itertools.combinations(range(len(images)), 2))
+    chosen = [pairs[index] for index in np.random.default_rng(0).permutation(len(pairs))[:most]]
+    return measures.between(images, chosen)
 
 
 def means(scored: list[Scored]) -> list[dict[str, Any]]:
