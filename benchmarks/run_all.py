@@ -4,8 +4,8 @@
 
 ``--quick`` takes under ten minutes on two cores: it shows every table, of fewer repetitions and sizes, and leaves
 ``results`` alone. For figures to quote, run it without, on a machine that does nothing else. Some scripts are left to
-you: ``trust.human_alignment`` needs a data set of human judgements, and those of ``calibration`` a folder of
-photographs.
+you: ``trust.human_alignment`` needs a data set of human judgements, and ``trust.recognition``, ``trust.pasted`` and
+those of ``calibration`` need folders of photographs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 QUICK: dict[str, Sequence[str]] = {
     "trust.lite_sanity": [],
     "trust.semantics": ["--quick"],
+    "trust.robustness": ["--quick"],
     "cost.matching": ["--quick"],
     "cost.lite": ["--quick"],
     "cost.profile_lite": ["--quick"],
@@ -38,6 +39,9 @@ QUICK: dict[str, Sequence[str]] = {
     "cost.reference_pipeline": ["--tiny", "--images", "2", "--points-per-side", "8", "--repeats", "1"],
 }
 """The options of every script with ``--quick``."""
+
+ON_FOLDERS = {"trust.human_alignment", "trust.pasted", "trust.recognition"}
+"""Scripts that report, but only on data that is not here."""
 
 FULL: dict[str, Sequence[str]] = {name: [] for name in QUICK} | {
     # True sizes take a graphics card: on a processor, one image is slow enough.
