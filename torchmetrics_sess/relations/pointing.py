@@ -121,8 +121,8 @@ def relate_points(
         >>> import torch
         >>> from torchmetrics_sess.presets import load_preset
         >>> answer = relate_points(load_preset("lite").build("cpu"), torch.rand(3, 64, 96), [(10, 10), (80, 50)])
-        >>> len(answer.graph), len(answer.pointed), len(answer.among(count=2))
-        (25, 2, 4)
+        >>> len(answer.pointed), len(answer.among(count=2))
+        (2, 4)
     """
     model = extractor.relation_model
     if not isinstance(model, TripletModel):
