@@ -35,6 +35,8 @@ QUICK: dict[str, Sequence[str]] = {
     "cost.memory": ["--quick"],
     "cost.ddp_scaling": ["--pairs", "8"],
     "trust.fidelity": ["--quick"],
+    "cost.relation_recall": ["--images", "50"],
+    "trust.relations": ["--images", "24"],
     "cost.segmentation": ["--model", "tiny", "--points-per-side", "8"],
     "cost.reference_pipeline": ["--tiny", "--images", "2", "--points-per-side", "8", "--repeats", "1"],
 }

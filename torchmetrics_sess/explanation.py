@@ -135,12 +135,15 @@ class Explanation:
         rows.append(whole | {"contribution": self.image_contribution})
         return sorted(rows, key=lambda row: -row["contribution"])
 
-    def plot(self, *, objects: int = 6, relations: int = 4) -> tuple[Figure, list[Axes]]:
+    def plot(
+        self, *, objects: int = 6, relations: int = 4, names: Sequence[str] | None = None
+    ) -> tuple[Figure, list[Axes]]:
         """Draw both images with their objects, how these match, and what each contributes to the loss.
 
         Args:
             objects: how many objects to point out in colour: those that contribute most.
             relations: how many relations among these to draw in each image, the most important first.
+            names: what every object of target is called, if that is known; see ``torchmetrics_sess.naming``.
 
         Returns:
             The figure and its axes: target, preds, contributions.
@@ -150,7 +153,7 @@ class Explanation:
         """
         from torchmetrics_sess.drawing.figures import plot_explanation
 
-        return plot_explanation(self, objects=objects, relations=relations)
+        return plot_explanation(self, objects=objects, relations=relations, names=names)
 
     @property
     def _scale(self) -> float:

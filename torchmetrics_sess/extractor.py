@@ -88,7 +88,20 @@ class SceneGraphExtractor:
         with full_precision(images[0].device):
             images = [limit_width(image, self.max_width) for image in images]
             segmentations = self.segmenter(images)
-            relations = self.relation_model(segmentations)
+            return self.describe(images, segmentations, self.relation_model(segmentations), masks=masks)
+
+    def describe(
+        self, images: list[Image], segmentations: list[Segmentation], relations: list[Relations], *, masks: bool = False
+    ) -> list[SceneGraph]:
+        """Embed and weigh objects whose masks and relations are there already.
+
+        Args:
+            images: at the size that was segmented, on the device of the networks.
+            segmentations: of these images, as a segmenter gives them.
+            relations: of these segmentations; objects that these leave out are left out.
+            masks: as for a call.
+        """
+        with full_precision(images[0].device):
             segmentations = [
                 dataclasses.replace(segmentation, valid=relation.valid)
                 for segmentation, relation in zip(segmentations, relations, strict=True)

@@ -192,6 +192,15 @@ class Preset:
         """
         return "|".join([*self._extraction(long=True), f"max_width={self.max_width}", f"v{__version__}"])
 
+    def segmentation_signature(self) -> str:
+        """Name every setting and weight that can change a segmentation, and the version.
+
+        Examples:
+            >>> load_preset("lite").segmentation_signature().split(",")[0]
+            'seg:dino'
+        """
+        return f"seg:{_stage_text(self.segmenter, long=True)}|max_width={self.max_width}|v{__version__}"
+
     def networks_alone(self) -> Preset:
         """Return what presets that differ only in what is done with scene graphs have in common.
 

@@ -159,6 +159,11 @@ class SpelledOut(RelationHead):
         return tokens.view(*valid.shape, 56, -1).transpose(1, 2)
 
 
+def model_settings(config: RamRelationConfig) -> dict[str, Any]:
+    """What a config says about the selection, as the model takes it."""
+    return {name: value for name, value in vars(config).items() if name != "checkpoint"} | {"dtype": torch.float32}
+
+
 def select_by_hand(scores: np.ndarray, config: RamRelationConfig) -> dict[tuple[int, int], tuple[int, float]]:
     """Apply the rule of selection one triplet after the other."""
     ranked = sorted(
@@ -202,7 +207,7 @@ def test_selection_is_the_rule_spelled_out(
     valid = torch.arange(n + empty)[None] < n
     segmentation = Segmentation(valid[..., None, None], valid, logits.flatten(2))
     head = SpelledOut()
-    (relations,) = RamRelationModel(head, **(vars(config) | {"dtype": torch.float32}))([segmentation])
+    (relations,) = RamRelationModel(head, **model_settings(config))([segmentation])
 
     named = select_by_hand(head(segmentation.tokens, valid).sigmoid()[0, :, :n, :n].numpy(), config)
     relation, confidence = torch.full((2, n + empty, n + empty), -1.0)
@@ -217,7 +222,7 @@ def test_selection_is_the_rule_spelled_out(
 def test_the_defaults_are_those_of_the_released_code() -> None:
     assert describe(RamRelationConfig()) == "top100,keep20,min0.05,dropTrue,float32"
     parameters = inspect.signature(RamRelationModel.__init__).parameters
-    defaults = vars(RamRelationConfig()) | {"dtype": torch.float32}
+    defaults = model_settings(RamRelationConfig())
     assert defaults == {name: parameters[name].default for name in defaults}
 
 

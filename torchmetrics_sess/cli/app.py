@@ -18,6 +18,7 @@ from torchmetrics_sess.cli.explain import explain
 from torchmetrics_sess.cli.extract import extract
 from torchmetrics_sess.cli.graph import graph
 from torchmetrics_sess.cli.presets import presets, signature
+from torchmetrics_sess.cli.relations import relations
 from torchmetrics_sess.cli.report import report
 from torchmetrics_sess.cli.score import score
 from torchmetrics_sess.cli.weights import weights
@@ -31,6 +32,7 @@ app = typer.Typer(
 for command in (score, compare, report, explain, graph, extract, demo, presets, signature):
     app.command()(command)
 app.add_typer(weights, name="weights")
+app.add_typer(relations, name="relations")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from torchmetrics_sess.cli.files import check_writable, written
+from torchmetrics_sess.cli.naming import open_namer
 from torchmetrics_sess.cli.options import (
     DeviceOption,
     ObjectsOption,
@@ -16,12 +17,16 @@ from torchmetrics_sess.cli.options import (
     RelationsOption,
     RescaleOption,
     SettingsOption,
+    VocabularyOption,
     parse_settings,
 )
 from torchmetrics_sess.cli.output import refuse, refusing, results
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torchmetrics_sess.explanation import Explanation
+    from torchmetrics_sess.naming import ObjectName
 
 _ROWS = 10
 
@@ -43,10 +48,13 @@ def explain(
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write all contributions; - is stdout, and no table."),
     ] = None,
+    vocabulary: VocabularyOption = None,
 ) -> None:
     """Show which objects of an image are lost, and how much each contributes to the loss, 1 - score.
 
     The picture has both images side by side, matched objects in one colour, and a bar for what each object costs.
+    Presets with a text tower name objects, with a question mark where the best name is less probable than all others
+    together.
 
     **Examples**
 
@@ -74,22 +82,27 @@ def explain(
         overrides = parse_settings(settings)
         target, preds = read_image(origin), read_image(recon)
     scorer = find_scorer(preset, overrides, rescale=rescale)
-    load_networks(scorer, chosen)
+    extractor = load_networks(scorer, chosen).extractor
     try:
         explanation = explain_pair(scorer, preds, target, chosen)
     except torch.OutOfMemoryError:
         refuse(f"{chosen} has not enough memory for these images")
 
+    namer = open_namer(extractor, vocabulary)
+    target_names, preds_names = (
+        None if namer is None else namer(graph) for graph in (explanation.target, explanation.preds)
+    )
     if not to_stdout:
-        _show(explanation)
+        _show(explanation, target_names, preds_names)
     if out is not None:
         from torchmetrics_sess.drawing.figures import save_figure
 
-        figure, _ = explanation.plot(objects=objects, relations=relations)
+        names = None if target_names is None else [str(name) for name in target_names]
+        figure, _ = explanation.plot(objects=objects, relations=relations, names=names)
         with written(out) as part:
             save_figure(figure, part)
     if json_file is not None:
-        text = json.dumps(_content(explanation), indent=2)
+        text = json.dumps(_content(explanation, target_names, preds_names), indent=2)
         if to_stdout:
             typer.echo(text)
         else:
@@ -105,7 +118,9 @@ def check_picture(path: Path) -> None:
         refuse(f"cannot write {path}: a picture ends in one of {', '.join(FORMATS)}")
 
 
-def _show(explanation: Explanation) -> None:
+def _show(
+    explanation: Explanation, target_names: Sequence[ObjectName] | None, preds_names: Sequence[ObjectName] | None
+) -> None:
     from rich import box
     from rich.table import Table
 
@@ -114,8 +129,9 @@ def _show(explanation: Explanation) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows[:_ROWS]:
-        cells = (row["target"], row["preds"], row["similarity"], row["weight"], row["contribution"])
-        table.add_row(row["kind"], *(_cell(value) for value in cells))
+        objects = _called(row["target"], target_names), _called(row["preds"], preds_names)
+        numbers = (row["similarity"], row["weight"], row["contribution"])
+        table.add_row(row["kind"], *objects, *(_cell(value) for value in numbers))
     if len(rows) > _ROWS:
         rest = rows[_ROWS:]
         total, weight = (sum(row[key] for row in rest) for key in ("contribution", "weight"))
@@ -126,15 +142,27 @@ def _show(explanation: Explanation) -> None:
     console.print(explanation.signature, soft_wrap=True)
 
 
-def _cell(value: float | int | None) -> str:
-    if value is None:
+def _called(number: int | None, names: Sequence[ObjectName] | None) -> str:
+    if number is None:
         return ""
+    return f"{number}" if names is None else f"{number} {names[number]}"
+
+
+def _cell(value: float | None) -> str:
     # What is lost of nothing may be a hair below 0.
-    return f"{value}" if isinstance(value, int) else f"{value:.4f}".replace("-0.0000", "0.0000")
+    return "" if value is None else f"{value:.4f}".replace("-0.0000", "0.0000")
 
 
-def _content(explanation: Explanation) -> dict[str, Any]:
+def _content(
+    explanation: Explanation, target_names: Sequence[ObjectName] | None, preds_names: Sequence[ObjectName] | None
+) -> dict[str, Any]:
+    names = {
+        side: [{"name": name.name, "probability": name.probability, "sure": name.sure} for name in given]
+        for side, given in (("target_names", target_names), ("preds_names", preds_names))
+        if given is not None
+    }
     return {
+        **names,
         "signature": explanation.signature,
         "score": explanation.score,
         "loss": explanation.loss,

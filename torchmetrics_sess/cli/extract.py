@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from torchmetrics_sess.cli.files import written
-from torchmetrics_sess.cli.options import DeviceOption, PresetOption, SettingsOption, parse_settings
+from torchmetrics_sess.cli.naming import open_namer
+from torchmetrics_sess.cli.options import DeviceOption, PresetOption, SettingsOption, VocabularyOption, parse_settings
 from torchmetrics_sess.cli.output import note, refuse, refusing, results
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_sess.extractor import SceneGraphExtractor
     from torchmetrics_sess.graph import SceneGraph
+    from torchmetrics_sess.naming import ObjectName
 
 JSON_FORMAT = "torchmetrics-sess/scene-graph-json/1"
 
@@ -56,6 +58,7 @@ def extract(
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, metavar="N", help="Images at once: changes memory and speed.")
     ] = 8,
+    vocabulary: VocabularyOption = None,
 ) -> None:
     """Write the scene graph of every image: arrays as .safetensors, and objects and relations as .json.
 
@@ -81,6 +84,7 @@ def extract(
     chosen = open_device(device)
     scorer = open_scorer(preset, overrides, chosen)
     extractor = load_networks(scorer, chosen).extractor
+    namer = open_namer(extractor, vocabulary)
     with refusing(OSError):
         out.mkdir(parents=True, exist_ok=True)
 
@@ -91,7 +95,8 @@ def extract(
             note(graph)
             failures += 1
         else:
-            _write(graph, file, out, scorer.signature(), masks=masks)
+            names = None if namer is None else namer(graph)
+            _write(graph, file, out, scorer.signature(), masks=masks, names=names)
     console = results()
     console.print(f"{len(files) - failures} of {len(files)} scene graphs are in {out}", soft_wrap=True)
     console.print(f"\n{scorer.signature()}", soft_wrap=True)
@@ -99,13 +104,16 @@ def extract(
         raise typer.Exit(1)
 
 
-def describe_graph(graph: SceneGraph, file: str, signature: str) -> dict[str, Any]:
+def describe_graph(
+    graph: SceneGraph, file: str, signature: str, names: Sequence[ObjectName] | None = None
+) -> dict[str, Any]:
     """Return what ``sess extract`` writes as JSON about a graph with masks.
 
     Args:
         graph: the graph.
         file: what to call the image.
         signature: names everything that can change the graph.
+        names: what every object is called, if that is known.
     """
     from torchmetrics_sess.relations.vocabulary import PREDICATES
 
@@ -124,6 +132,7 @@ def describe_graph(graph: SceneGraph, file: str, signature: str) -> dict[str, An
                 "center": centers[number],
                 "bounding_box": _bounding_box(mask),
                 "area": int(mask.sum()),
+                **_name(names, number),
             }
             for number, mask in enumerate(graph.masks)
         ],
@@ -133,10 +142,18 @@ def describe_graph(graph: SceneGraph, file: str, signature: str) -> dict[str, An
                 "predicate": PREDICATES[predicate],
                 "object": obj,
                 "confidence": confidence[subject][obj],
+                **({"text": f"{names[subject]} — {PREDICATES[predicate]} → {names[obj]}"} if names else {}),
             }
             for subject, predicate, obj in graph.triplets()
         ],
     }
+
+
+def _name(names: Sequence[ObjectName] | None, number: int) -> dict[str, Any]:
+    if names is None:
+        return {}
+    name = names[number]
+    return {"name": name.name, "name_probability": name.probability, "name_sure": name.sure}
 
 
 def _bounding_box(mask: Tensor) -> list[int] | None:
@@ -232,11 +249,22 @@ def _parts(images: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         yield part
 
 
-def _write(graph: SceneGraph, file: _File, folder: Path, signature: str, *, masks: bool) -> None:
+def _write(
+    graph: SceneGraph,
+    file: _File,
+    folder: Path,
+    signature: str,
+    *,
+    masks: bool,
+    names: Sequence[ObjectName] | None = None,
+) -> None:
     arrays, text = (folder / f"{file.name}{extension}" for extension in (".safetensors", ".json"))
     with refusing(OSError):
         arrays.parent.mkdir(parents=True, exist_ok=True)
     with written(arrays) as part:
         (graph if masks else dataclasses.replace(graph, masks=None)).save(part)
     with written(text) as part:
-        part.write_text(json.dumps(describe_graph(graph, file.path.name, signature), indent=1) + "\n", encoding="utf-8")
+        part.write_text(
+            json.dumps(describe_graph(graph, file.path.name, signature, names), indent=1, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )

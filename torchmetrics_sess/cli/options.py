@@ -68,6 +68,15 @@ NodesOption: TypeAlias = Annotated[
         help="Share it among so many machines: run the same command on each, started by torchrun or Slurm.",
     ),
 ]
+VocabularyOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--vocabulary",
+        metavar="FILE",
+        help="What objects may be called, one name a line, for presets with a text tower.",
+        show_default="the 133 classes of PSG",
+    ),
+]
 OutOption: TypeAlias = Annotated[
     Path | None,
     typer.Option("--out", metavar="FILE", help="Write every result into a .csv or .json file.", show_default=False),

@@ -6,6 +6,7 @@ Figures are made without pyplot: they need no display, and leave no state behind
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,13 +56,16 @@ class _Canvas(NamedTuple):
     preds_inches: float
 
 
-def plot_explanation(explanation: Explanation, *, objects: int = 6, relations: int = 4) -> tuple[Figure, list[Axes]]:
+def plot_explanation(
+    explanation: Explanation, *, objects: int = 6, relations: int = 4, names: Sequence[str] | None = None
+) -> tuple[Figure, list[Axes]]:
     """Draw both images with their objects, how these match, and what each contributes to the loss.
 
     Args:
         explanation: what to draw.
         objects: how many objects to point out in colour: those that contribute most.
         relations: how many relations among these to draw in each image, the most important first.
+        names: what every object of target is called, if that is known.
 
     Returns:
         The figure and its axes: target, preds, contributions.
@@ -72,7 +76,10 @@ def plot_explanation(explanation: Explanation, *, objects: int = 6, relations: i
     # One that goes mostly without a match has no partner to point to.
     matched = plan.sum(0) > explanation.match.unmatched_b.numpy()
     partners = {j: int(plan[:, j].argmax()) for j in colours if matched[j]}
-    labels = {j: f"{j} · {similarity[partners[j], j]:.2f}" if j in partners else f"{j}" for j in colours}
+    labels = {
+        j: f"{_called(j, names)} · {similarity[partners[j], j]:.2f}" if j in partners else _called(j, names)
+        for j in colours
+    }
     # Where several objects have one partner, it takes the colour of the one that contributes most.
     partner_colours = {partners[j]: colours[j] for j in reversed(partners)}
 
@@ -102,7 +109,14 @@ def plot_explanation(explanation: Explanation, *, objects: int = 6, relations: i
 
 
 def plot_scene_graph(
-    image: Image, graph: SceneGraph, *, signature: str = "", objects: int = 7, relations: int = 8
+    image: Image,
+    graph: SceneGraph,
+    *,
+    signature: str = "",
+    objects: int = 7,
+    relations: int = 8,
+    names: Sequence[str] | None = None,
+    chosen: Sequence[int] | None = None,
 ) -> tuple[Figure, Axes]:
     """Draw an image with its objects, how much each matters, and how they relate.
 
@@ -112,23 +126,26 @@ def plot_scene_graph(
         signature: what to write beneath, such as the signature of the preset.
         objects: how many objects to point out in colour: the most important ones.
         relations: how many relations among these to draw, the most important first.
+        names: what every object is called, if that is known.
+        chosen: the objects to point out, in place of the most important ones.
 
     Returns:
         The figure and its axes.
     """
     importance = graph.importance.tolist()
     order = sorted(range(len(graph)), key=lambda number: -importance[number])
-    colours = dict(zip(order[:objects], cycle(_COLOURS), strict=False))
+    colours = dict(zip(order[:objects] if chosen is None else chosen, cycle(_COLOURS), strict=False))
     scene = scene_of(image, graph)
     width = 0.7 * _WIDTH if scene.aspect < _WIDE else _WIDTH
     height = float(np.clip(width / scene.aspect, 1.5, 9.0))
     figure = Figure((width, height + 0.45), layout="constrained")
     axes = figure.subplots()
-    labels = {number: f"{number} · {importance[number]:.2f}" for number in colours}
+    labels = {number: f"{_called(number, names)} · {importance[number]:.2f}" for number in colours}
     scene = scene.pointing_out(labels, colours, min(width, height * scene.aspect))
     draw_scene(axes, scene)
     draw_relations(axes, scene, relations)
-    axes.set_title("number · importance;   wider outline: more important", fontsize=7)
+    what = "number" if names is None else "number, name"
+    axes.set_title(f"{what} · importance;   wider outline: more important", fontsize=7)
     _sign(figure, signature)
     return figure, axes
 
@@ -145,6 +162,10 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     dates: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     with rc_context({"svg.hashsalt": "torchmetrics-sess"}):
         figure.savefig(path, dpi=150, metadata=dates.get(extension), format=extension[1:])
+
+
+def _called(number: int, names: Sequence[str] | None) -> str:
+    return f"{number}" if names is None else f"{number} {names[number]}"
 
 
 def _order(contributions: NDArray[np.float64], importance: NDArray[Any]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from torchmetrics_sess.relations.geometric import GeometricRelationModel, GeometricRelationsConfig
 from torchmetrics_sess.relations.ram import RamRelationConfig, RamRelationModel, RelationHead
+from torchmetrics_sess.relations.recall import RelationRecall
 from torchmetrics_sess.relations.vocabulary import PREDICATES
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "RamRelationConfig",
     "RamRelationModel",
     "RelationHead",
+    "RelationRecall",
 ]

@@ -75,6 +75,10 @@ class GeometricRelationModel:
         """Relate the objects of every segmentation; none leaves the graph."""
         return [self._relate(segmentation) for segmentation in segmentations]
 
+    def probabilities(self, segmentation: Segmentation) -> Float[Tensor, "b p k k"]:
+        """Return the scores of all 56 predicates between all objects, of which those that are not geometric are 0."""
+        return geometric_probabilities(segmentation)
+
     def _relate(self, segmentation: Segmentation) -> Relations:
         scores = predicate_scores(segmentation)
         best, name = scores.max(dim=1)
@@ -122,6 +126,14 @@ def predicate_scores(segmentation: Segmentation) -> Float[Tensor, "b p k k"]:
         "in front of": touching * _more_salient(segmentation, masks),
     }
     return torch.stack([scores[name] for name in _NAMES], dim=1)
+
+
+def geometric_probabilities(segmentation: Segmentation) -> Float[Tensor, "b p k k"]:
+    """Return the scores of all 56 predicates, of which those that are not geometric are 0."""
+    scores = predicate_scores(segmentation)
+    spread = scores.new_zeros(scores.shape[0], len(PREDICATES), *scores.shape[2:])
+    spread[:, [PREDICATES.index(name) for name in _NAMES]] = scores
+    return spread
 
 
 def _contacts(masks: Float[Tensor, "b k r c"]) -> Float[Tensor, "b k k"]:

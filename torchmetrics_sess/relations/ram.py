@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import pickle
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +22,9 @@ from torchmetrics_sess.relations.vocabulary import PREDICATES
 from torchmetrics_sess.stages import Relations, Segmentation
 from torchmetrics_sess.weights import WEIGHTS, fetch
 
+# What the header of a file calls the one size that no tensor tells.
+_HEADS = "num_attention_heads"
+
 
 @dataclass(frozen=True)
 class RamRelationConfig:
@@ -32,6 +37,8 @@ class RamRelationConfig:
         drop_last: drop the last triplet that passed ``min_score``, as the released code does. Its hyper-parameters were
             tuned with this off-by-one.
         dtype: what the layers of the network compute in.
+        checkpoint: path of a network of your own, such as ``sess relations train`` writes; by default, the released
+            one. It must read the tokens that the segmenter gives. A signature names it by its content.
 
     Raises:
         ValueError: if a count or the probability is out of range.
@@ -44,8 +51,13 @@ class RamRelationConfig:
     min_score: float = setting(0.05, short="min")
     drop_last: bool = setting(True, short="drop")
     dtype: Precision = setting("float32", short="")
+    checkpoint: str | None = None
 
     def __post_init__(self) -> None:
+        if self.checkpoint is not None and not Path(self.checkpoint).is_file():
+            raise ValueError(
+                f"`checkpoint` must be the path of a relation head, and there is no file {self.checkpoint}"
+            )
         if self.candidates < 1:
             raise ValueError(f"`candidates` must be at least 1, got {self.candidates}")
         if not 0 <= self.keep_always <= self.candidates:
@@ -56,17 +68,20 @@ class RamRelationConfig:
             raise ValueError(f"`min_score` must be a probability in [0, 1], got {self.min_score}")
 
     def weights(self) -> list[str]:
-        """Return the name of the released checkpoint."""
-        return ["ram"]
+        """Return the name of the released checkpoint, unless another one is used."""
+        return ["ram"] if self.checkpoint is None else []
 
     def digests(self) -> list[str]:
-        """Return the digest of the released checkpoint."""
-        return [WEIGHTS["ram"].sha256[:8]]
+        """Return the digest of the checkpoint."""
+        if self.checkpoint is None:
+            return [WEIGHTS["ram"].sha256[:8]]
+        return [_digest(self.checkpoint, Path(self.checkpoint).stat().st_mtime_ns)]
 
     def build(self, device: torch.device) -> RamRelationModel:
-        """Load the released checkpoint, frozen, on ``device``, fetching it if it is not on this machine."""
+        """Load the checkpoint, frozen, on ``device``, fetching the released one if it is not on this machine."""
         settings = dataclasses.asdict(self) | {"dtype": getattr(torch, self.dtype)}
-        return RamRelationModel(RelationHead.from_checkpoint(fetch("ram")).to(device), **settings)
+        path = settings.pop("checkpoint") or fetch("ram")
+        return RamRelationModel(RelationHead.from_checkpoint(path).to(device), **settings)
 
 
 class RelationHead(nn.Module):
@@ -74,7 +89,7 @@ class RelationHead(nn.Module):
 
     ``tokens → Linear, LayerNorm → two BERT layers → Linear, LayerNorm → subject and object vectors per predicate``,
     whose scaled dot products are the logits. Parameters are frozen, carry the names of the released checkpoint, and
-    default to its sizes. There is no dropout, so that training mode changes nothing.
+    default to its sizes. By default there is no dropout, so that training mode changes nothing.
 
     Args:
         input_size: length of a mask token.
@@ -85,6 +100,7 @@ class RelationHead(nn.Module):
         vocab_size: rows of the word embedding, which is part of the checkpoint but never read.
         max_position_embeddings: rows of the position embedding.
         type_vocab_size: rows of the token type embedding.
+        dropout: share of activations that training mode drops in the transformer.
 
     Raises:
         ValueError: if ``hidden_size`` is not a multiple of ``num_attention_heads``.
@@ -108,11 +124,13 @@ class RelationHead(nn.Module):
         vocab_size: int = 30522,
         max_position_embeddings: int = 512,
         type_vocab_size: int = 2,
+        dropout: float = 0.0,
     ) -> None:
         from transformers import BertConfig, BertModel
 
         super().__init__()
         self.input_size = input_size
+        self.num_attention_heads = num_attention_heads
         self.feature_size = feature_size
         self.fc_input = nn.Sequential(nn.Linear(input_size, hidden_size), nn.LayerNorm(hidden_size))
         self.fc_output = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.LayerNorm(hidden_size))
@@ -123,8 +141,8 @@ class RelationHead(nn.Module):
                 num_hidden_layers=2,
                 num_attention_heads=num_attention_heads,
                 intermediate_size=intermediate_size,
-                hidden_dropout_prob=0.0,
-                attention_probs_dropout_prob=0.0,
+                hidden_dropout_prob=dropout,
+                attention_probs_dropout_prob=dropout,
                 max_position_embeddings=max_position_embeddings,
                 type_vocab_size=type_vocab_size,
             ),
@@ -135,24 +153,23 @@ class RelationHead(nn.Module):
         self.eval().requires_grad_(False)
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, num_attention_heads: int = 12) -> RelationHead:
+    def from_checkpoint(
+        cls, path: str | Path, num_attention_heads: int | None = None, *, dropout: float = 0.0
+    ) -> RelationHead:
         """Load a checkpoint such as the released ``ram_epoch12.pth``; all other sizes are read off its tensors.
 
         Args:
-            path: a state dictionary written by ``torch.save``. Tensors that the network has no use for, the BERT pooler
-                and the ``position_ids`` buffer, may be in it.
-            num_attention_heads: heads of each transformer layer, which no tensor tells.
+            path: a file that ``save`` wrote, or a state dictionary that ``torch.save`` wrote. Tensors that the network
+                has no use for, the BERT pooler and the ``position_ids`` buffer, may be in it.
+            num_attention_heads: heads of each transformer layer, which no tensor tells; by default as many as the file
+                says, or 12.
+            dropout: as for the class.
 
         Raises:
             FileNotFoundError: if there is no such file.
             ValueError: if the file holds anything but tensors, or not the tensors of this network.
         """
-        try:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise ValueError(f"{path} is not a file of plain tensors, and is not loaded: {error}") from error
-        if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-            raise ValueError(f"{path} is not a state dictionary: it must map parameter names to tensors")
+        tensors, heads = _read(Path(path))
         tensors = {
             name: tensor
             for name, tensor in tensors.items()
@@ -162,12 +179,13 @@ class RelationHead(nn.Module):
             head = cls(
                 input_size=tensors["fc_input.0.weight"].shape[-1],
                 hidden_size=tensors["fc_input.0.weight"].shape[0],
-                num_attention_heads=num_attention_heads,
+                num_attention_heads=num_attention_heads or heads,
                 intermediate_size=tensors["model.encoder.layer.0.intermediate.dense.weight"].shape[0],
                 feature_size=tensors["cls_sub.weight"].shape[0] // len(PREDICATES),
                 vocab_size=tensors["model.embeddings.word_embeddings.weight"].shape[0],
                 max_position_embeddings=tensors["model.embeddings.position_embeddings.weight"].shape[0],
                 type_vocab_size=tensors["model.embeddings.token_type_embeddings.weight"].shape[0],
+                dropout=dropout,
             )
         except KeyError as error:
             raise ValueError(f"{path} is not a RelateAnything checkpoint: tensor {error} is missing") from error
@@ -177,8 +195,36 @@ class RelationHead(nn.Module):
         head.load_state_dict(tensors)
         return head
 
+    def save(self, path: str | Path) -> None:
+        """Write the weights and the number of attention heads as one safetensors file, which appears whole.
+
+        Args:
+            path: of the file, ending in ``.safetensors``.
+
+        Raises:
+            ValueError: for another ending.
+        """
+        from safetensors.torch import save
+
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise ValueError(f"`path` must end in .safetensors, got {path}")
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(save(tensors, metadata={_HEADS: str(self.num_attention_heads)}))
+        part.replace(path)
+
     @torch.no_grad()
     def forward(
+        self,
+        tokens: Float[Tensor, "b k d"],
+        valid: Bool[Tensor, "b k"],
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "b p k k"]:
+        """Do what ``logits`` does, without gradients."""
+        return self.logits(tokens, valid, dtype)
+
+    def logits(
         self,
         tokens: Float[Tensor, "b k d"],
         valid: Bool[Tensor, "b k"],
@@ -302,6 +348,46 @@ class RamRelationModel(nn.Module):
         return [
             Relations(relation[i][:, :k, :k], confidence[i][:, :k, :k], nodes[i][:, :k]) for i, k in enumerate(slots)
         ]
+
+    @torch.no_grad()
+    def probabilities(self, segmentation: Segmentation) -> Float[Tensor, "b p k k"]:
+        """Return the probability of every triplet (predicate, subject, object), kept or not.
+
+        Raises:
+            ValueError: if the segmentation has no tokens.
+        """
+        if segmentation.tokens is None:
+            raise ValueError("`segmentation` must carry mask tokens, which this segmenter does not give")
+        logits: Tensor = self.head(segmentation.tokens, segmentation.valid, dtype=self.dtype)
+        return logits.sigmoid()
+
+
+@cache
+def _digest(path: str, modified: int) -> str:
+    """Return the first hexadecimal digits of the SHA-256 of a file, which is read once for each time it was changed."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], int]:
+    """Return the tensors of a checkpoint, and the number of attention heads that it names, else the published one."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                heads = int((file.metadata() or {}).get(_HEADS, 12))
+                return {name: file.get_tensor(name) for name in file.keys()}, heads  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a file of plain tensors, and is not loaded: {error}") from error
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} is not a file of plain tensors, and is not loaded: {error}") from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise ValueError(f"{path} is not a state dictionary: it must map parameter names to tensors")
+    return tensors, 12
 
 
 def _select(

@@ -94,7 +94,7 @@ class Answers:
 
 
 class PromptDecoder:
-    """Answers point prompts on one image.
+    """Answers prompts on one image: points, or boxes.
 
     The image has thousands of tokens, a prompt has seven. So what the image tokens are multiplied with is folded into
     the prompt's side wherever that is smaller: a head's scores ``(x W_k) · q`` are ``x · (W_kᵀ q)``, and its values
@@ -121,17 +121,18 @@ class PromptDecoder:
             self._read_value = _by_head(read.v_proj(self._image), read)
             self._write_query = _by_head(write.q_proj(self._placed), write)
 
-    def answer(self, points: Float[Tensor, "p 2"]) -> Answers:
-        """Decode one foreground point per prompt.
+    def answer(self, places: Float[Tensor, "p 2"] | Float[Tensor, "p 4"]) -> Answers:
+        """Decode one foreground point, or one box, per prompt.
 
         Args:
-            points: (x, y) in pixels of the network's input.
+            places: (x, y) of points, or (left, top, right, bottom) of boxes, in pixels of the network's input.
         """
-        labels = torch.ones(len(points), 1, dtype=torch.int, device=points.device)
-        sparse, _ = self._prompts(points=(points[:, None], labels), boxes=None, masks=None)
+        labels = torch.ones(len(places), 1, dtype=torch.int, device=places.device)
+        points, boxes = ((places[:, None], labels), None) if places.shape[1] == 2 else (None, places)
+        sparse, _ = self._prompts(points=points, boxes=boxes, masks=None)
         output = torch.cat([self._decoder.iou_token.weight, self._decoder.mask_tokens.weight])
-        prompt = torch.cat([output.expand(len(points), -1, -1), sparse], dim=1)
-        with _precision(points.device, self._dtype):
+        prompt = torch.cat([output.expand(len(places), -1, -1), sparse], dim=1)
+        with _precision(places.device, self._dtype):
             tokens, image = self._transform(prompt)
         # Which masks stay depends on the order of these numbers: in half precision, many would tie.
         predicted_iou = self._decoder.iou_prediction_head(tokens[:, 0].float())

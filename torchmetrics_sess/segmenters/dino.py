@@ -116,7 +116,10 @@ class DinoSegmenter:
         return [self._segment(images[start : start + step]) for start in range(0, len(images), step)]
 
     def _segment(self, images: list[Image]) -> Segmentation:
-        tokens: Tokens = self.network(squash(images, self.config.image_size))
+        return self.regions(self.network(squash(images, self.config.image_size)))
+
+    def regions(self, tokens: Tokens) -> Segmentation:
+        """Return the regions of images that the network has already seen."""
         memberships = soft_regions(
             tokens.patches,
             seeds_per_side=self.config.seeds_per_side,

@@ -211,18 +211,62 @@ class SamSegmenter(nn.Module):
     @torch.no_grad()
     def forward(self, images: list[Image]) -> list[Segmentation]:
         """Segment images of any sizes, one segmentation per image, largest mask first."""
-        _check_images(images)
-        # Whoever handed the model in may have set it to training since.
-        self.sam.eval()
         segmentations = []
         for start in range(0, len(images), self.config.images_per_batch):
             batch = images[start : start + self.config.images_per_batch]
-            with torch.autocast(batch[0].device.type, enabled=False):
-                pixels = torch.stack([self._preprocess(image) for image in batch])
-                embeddings = encode_images(self.sam.image_encoder, pixels, self.dtype)
-                for image, embedding in zip(batch, embeddings, strict=True):
-                    segmentations.append(self._segment(embedding, image.shape[1], image.shape[2]))
+            for image, embedding in zip(batch, self.encode(batch), strict=True):
+                segmentations.append(self.find(embedding, image.shape[1], image.shape[2]))
         return segmentations
+
+    @torch.no_grad()
+    def encode(self, images: list[Image]) -> Float[Tensor, "b d fh fw"]:
+        """Embed images of any sizes, all at once, for ``find`` and ``prompt``."""
+        _check_images(images)
+        # Whoever handed the model in may have set it to training since.
+        self.sam.eval()
+        with torch.autocast(images[0].device.type, enabled=False):
+            pixels = torch.stack([self._preprocess(image) for image in images])
+            return encode_images(self.sam.image_encoder, pixels, self.dtype)
+
+    @torch.no_grad()
+    def find(self, embedding: Float[Tensor, "d fh fw"], height: int, width: int) -> Segmentation:
+        """Segment one image, of ``height`` by ``width`` pixels, from its embedding."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            return self._segment(embedding, height, width)
+
+    @torch.no_grad()
+    def prompt(
+        self,
+        embedding: Float[Tensor, "d fh fw"],
+        height: int,
+        width: int,
+        places: Float[Tensor, "p 2"] | Float[Tensor, "p 4"],
+    ) -> Segmentation:
+        """Return the mask that the network takes for the best of the three it has for a point or a box.
+
+        Args:
+            embedding: of one image, see ``encode``.
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+            places: (x, y) of points, or (left, top, right, bottom) of boxes, in pixels of the image.
+
+        Returns:
+            One mask with its token per place, in the order given, ``[1, p, height, width]``.
+        """
+        new_height, new_width = self._input_size(height, width)
+        factors = torch.tensor([new_width / width, new_height / height], dtype=torch.float64, device=embedding.device)
+        places = places.to(embedding.device).double() * factors.repeat(places.shape[1] // 2)
+        masks, tokens = [], []
+        with torch.autocast(embedding.device.type, enabled=False):
+            decoder = PromptDecoder(self.sam, embedding, self.dtype)
+            for some in places.float().split(self.config.points_per_batch):
+                answers = decoder.answer(some)
+                prompt, slot = torch.arange(len(some), device=some.device), answers.predicted_iou.argmax(1)
+                logits = self._enlarge(decoder.draw(answers, prompt, slot), height, width)
+                masks.append(logits > self.sam.mask_threshold)
+                tokens.append(answers.tokens[prompt, slot])
+        found = torch.cat(masks)[None]
+        return Segmentation(found, torch.ones_like(found[:, :, 0, 0]), torch.cat(tokens)[None])
 
     def _input_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size at which the network sees an image; at least one pixel, however thin the image is."""
