@@ -157,7 +157,7 @@ def _scenes(sources: Sources, renderings: int) -> Iterator[tuple[Image.Image, li
                 scene.paste(thing, (at[0], at[1]), thing)
                 alpha = Image.new("L", scene.size)
                 alpha.paste(thing.getchannel("A"), (at[0], at[1]))
-                pasted.append((int(index), np.asarray(alpha, dtype=np.float32) / 255))
+                pasted.append((int(index), np.asarray(alpha, dtype=np.float32) / np.float32(255)))
             yield scene, pasted
 
 

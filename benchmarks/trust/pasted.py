@@ -67,15 +67,15 @@ def main() -> None:
     unrelated = {m: float(np.mean([each[m] for each in others])) for m in MEASURES}
 
     rows: list[dict[str, Any]] = []
-    for title, values in found.items():
+    for title, scores in found.items():
         row: dict[str, Any] = {"change": title}
         for m in (SESS, EMBEDDING):
             row |= {
-                m: float(np.mean(values[m])),
-                f"{m}, rescaled": float((np.mean(values[m]) - unrelated[m]) / (1 - unrelated[m])),
+                m: float(np.mean(scores[m])),
+                f"{m}, rescaled": float((np.mean(scores[m]) - unrelated[m]) / (1 - unrelated[m])),
             }
         if title in LOST:
-            row |= {f"below {KEPT}, {m}": float(np.mean(np.array(found[KEPT][m]) > values[m])) for m in MEASURES}
+            row |= {f"below {KEPT}, {m}": float(np.mean(np.array(found[KEPT][m]) > scores[m])) for m in MEASURES}
         rows.append(row)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     table = Table(*columns, title=f"{arguments.scenes} scenes; another scene is 0, identity 1, where rescaled")

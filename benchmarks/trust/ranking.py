@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-def separation(higher: Sequence[float], lower: Sequence[float]) -> float:
+def separation(higher: Sequence[float] | NDArray[Any], lower: Sequence[float] | NDArray[Any]) -> float:
     """Return the area under the ROC curve: how often one of ``higher`` exceeds one of ``lower``, ties counting half.
 
     NaN if there is nothing to compare.
