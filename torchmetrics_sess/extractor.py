@@ -84,7 +84,8 @@ class SceneGraphExtractor:
     def extract(self, images: list[Image], *, masks: bool = False) -> list[SceneGraph]:
         """Do what a call does, for images that ``torchmetrics_sess.images.prepare_images`` has already checked."""
         if self.device is not None:
-            images = [image.to(self.device, non_blocking=True) for image in images]
+            # A copy to the host that does not block may be read before it has arrived; towards a device, order is kept.
+            images = [image.to(self.device, non_blocking=self.device.type != "cpu") for image in images]
         with full_precision(images[0].device):
             images = [limit_width(image, self.max_width) for image in images]
             segmentations = self.segmenter(images)
