@@ -16,8 +16,8 @@ from urllib.parse import quote
 from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.report.charts import compare, histograms, scatter
 from torchmetrics_sess.report.pictures import Picture
-from torchmetrics_sess.report.results import Row
 from torchmetrics_sess.report.summary import summarise
+from torchmetrics_sess.rows import Row
 
 if TYPE_CHECKING:
     from jinja2 import Environment
