@@ -32,7 +32,7 @@ def settings(preset: Preset) -> dict[str, tuple[Any, Any, bool]]:
     for section in SECTIONS:
         config = getattr(preset, section)
         hints = typing.get_type_hints(type(config))
-        for field in dataclasses.fields(config):
+        for field in (field for field in dataclasses.fields(config) if field.init):
             value = getattr(config, field.name)
             found[f"{section}.{field.name}"] = (value, hints[field.name], "short" in field.metadata)
     for name in ("relation_similarity", "max_width"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
-import re
+import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -153,7 +154,8 @@ class Preset:
             return minilm_relation_similarity()
         if not isinstance(encoder, TextEncoder):
             raise TypeError(f"`extractor` must have an encoder that embeds text, got {type(encoder).__name__}")
-        key = re.sub(r"[^\w.-]", "_", f"{self.encoder.kind}-{self.encoder.text_tower()}", flags=re.ASCII)
+        # The name of a text tower may be the path of a file: no two of them may share a table.
+        key = f"{self.encoder.kind}-{hashlib.sha256(os.fsencode(self.encoder.text_tower())).hexdigest()[:16]}"
         try:
             return cached_relation_similarity(key, lambda: predicate_similarity_from_text(encoder), home())
         except OSError:
