@@ -17,6 +17,7 @@ from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.cache import CacheInfo, GraphCache
 from torchmetrics_sess.config import describe
 from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.fingerprint import computing_dtypes, fingerprint
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import check_pair, prepare_images
 from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
@@ -144,17 +145,17 @@ class Scorer:
         table = "relation_similarity=" if long else "R:"
         if self.preset is None:
             extractor = self.networks.on(torch.device("cpu")).extractor
+            stages = {"seg": extractor.segmenter, "rel": extractor.relation_model, "enc": extractor.encoder}
+            dtypes = dict.fromkeys(dtype for stage in stages.values() for dtype in computing_dtypes(stage))
             parts = [
                 "SeSS",
                 "preset:custom",
-                f"seg:{type(extractor.segmenter).__name__}",
-                f"rel:{type(extractor.relation_model).__name__}",
-                f"enc:{type(extractor.encoder).__name__}",
+                *(f"{tag}:{type(stage).__name__},{fingerprint(stage)[:8]}" for tag, stage in stages.items()),
                 f"imp:{describe(extractor.importance, long=long)}",
                 f"match:{describe(self.matching, long=long)}",
                 table,
                 f"max_width={extractor.max_width}" if long else f"width{extractor.max_width}",
-                "dtype:float32",
+                f"dtype:{'+'.join(dtypes)}",
                 f"v{__version__}",
             ]
         else:
