@@ -60,8 +60,8 @@ def extract(
     """Write the scene graph of every image: arrays as .safetensors, and objects and relations as .json.
 
     Folders are searched with their subfolders, which the output keeps. The graph of `a/photo.jpg` is called
-    `a/photo`; where several images of a folder would share that name, `a/photo.jpg`. An image that cannot be read is
-    named and left out, and the exit code is 1.
+    `a/photo`; where several images of a folder would share that name, `a/photo.jpg`. An image or a subfolder that
+    cannot be read is named and left out, and the exit code is 1.
 
     **Examples**
 
@@ -71,7 +71,8 @@ def extract(
     """
     with refusing(ValueError):
         overrides = parse_settings(settings)
-    files = _find(images)
+    skipped: list[str] = []
+    files = _find(images, skipped)
     if out.exists() and not out.is_dir():
         refuse(f"{out} is a file; name a folder")
 
@@ -84,18 +85,20 @@ def extract(
     with refusing(OSError):
         out.mkdir(parents=True, exist_ok=True)
 
-    failures = 0
+    for reason in skipped:
+        note(reason)
+    extracted = 0
     graphs = _extract(files, extractor, chosen, batch_size)
     for file, graph in track(graphs, len(files), "extracting"):
         if isinstance(graph, str):
             note(graph)
-            failures += 1
         else:
+            extracted += 1
             _write(graph, file, out, scorer.signature(), masks=masks)
     console = results()
-    console.print(f"{len(files) - failures} of {len(files)} scene graphs are in {out}", soft_wrap=True)
+    console.print(f"{extracted} of {len(files)} scene graphs are in {out}", soft_wrap=True)
     console.print(f"\n{scorer.signature()}", soft_wrap=True)
-    if failures:
+    if skipped or extracted < len(files):
         raise typer.Exit(1)
 
 
@@ -145,7 +148,8 @@ def _bounding_box(mask: Tensor) -> list[int] | None:
     return [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1] if rows else None
 
 
-def _find(arguments: Sequence[Path]) -> list[_File]:
+def _find(arguments: Sequence[Path], skipped: list[str]) -> list[_File]:
+    """Return the images that arguments name; the reasons why subfolders are left out go to ``skipped``."""
     from torchmetrics_sess.images import find_images
 
     found: dict[Path, str] = {}
@@ -155,7 +159,7 @@ def _find(arguments: Sequence[Path]) -> list[_File]:
         if not argument.is_dir():
             found[argument] = argument.name
             continue
-        names = find_images(argument)
+        names = find_images(argument, lambda _, reason: skipped.append(reason))
         if not names:
             refuse(f"{argument} holds no image that can be read")
         found |= {argument / name: name for name in names}
