@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmarks.shared.matching_oracle import random_graph, random_relation_similarity
 from torchmetrics_sess import Explanation, SceneGraph, explain
+from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.matching import MatchingConfig, match_graphs
 from torchmetrics_sess.matching.config import Assignment
 from torchmetrics_sess.scoring import Scorer
@@ -247,3 +248,23 @@ def test_networks_stay_for_the_next_call() -> None:
     built = len(BUILT)
     explain(IMAGES[1], IMAGES[0], stub_preset("explained"))
     assert len(BUILT) == built
+
+
+class Elsewhere(SceneGraphExtractor):
+    """An extractor whose networks are on the device ``meta``, as far as the images can tell."""
+
+    def extract(self, images: list[Tensor], *, masks: bool = False) -> list[SceneGraph]:
+        assert {image.device.type for image in images} == {"meta"}
+        return stub_extractor().extract(list(IMAGES), masks=masks)
+
+
+def test_images_are_brought_to_where_a_given_extractor_is() -> None:
+    stub = stub_extractor()
+    parts: dict[str, Any] = {
+        "extractor": Elsewhere(stub.segmenter, stub.relation_model, stub.encoder),
+        "relation_similarity": KNOWN,
+    }
+    explanation = explain(*IMAGES, **parts, device="meta")
+    assert explanation.preds_image.device.type == "cpu"
+    scorer = Scorer(**parts)
+    assert scorer([IMAGES[0]], [IMAGES[1]], "meta") == [explanation.score]

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from torchmetrics_sess.extractor import SceneGraphExtractor, limit_width
+from torchmetrics_sess.extractor import SceneGraphExtractor, limit_width, to_device
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import prepare_images
 from torchmetrics_sess.matching import MatchingConfig, MatchResult, match_graphs
@@ -186,7 +186,8 @@ def explain(
         relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
         matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
-        device: where the networks work; by default, where ``preds`` is.
+        device: where the networks work; by default, where ``preds`` is. An ``extractor`` stays where it is: the images
+            are brought to ``device``, or to its own if it has one.
 
     Returns:
         The explanation, on the CPU; its score is the one that the metric gives.
@@ -216,7 +217,7 @@ def explain(
     images = _one_image(preds, "preds", scorer.data_range) + _one_image(target, "target", scorer.data_range)
     place = torch.device(device or images[0].device)
     networks = scorer.networks.on(place) if scorer.preset is None else keep_networks(scorer.preset, place)
-    graphs = networks.extractor.extract(images, masks=True)
+    graphs = networks.extractor.extract(to_device(images, place), masks=True)
     known = networks.relation_similarity if relation_similarity is None else relation_similarity
     shown = [limit_width(image, networks.extractor.max_width).cpu() for image in images]
     return Explanation(

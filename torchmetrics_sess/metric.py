@@ -172,7 +172,8 @@ class SemanticSimilarityScore(Metric):
             TypeError: for images of a wrong type; likewise.
         """
         try:
-            scores = self._scorer(preds, target, self.device)
+            # An extractor that was handed in need not be where the metric is.
+            scores = self._scorer(preds, target, self.device if self._scorer.preset else None)
         except BaseException:
             # TorchMetrics counts an update before it is made.
             self._update_count -= 1

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.cache import CacheInfo, GraphCache
 from torchmetrics_sess.config import describe
-from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.extractor import SceneGraphExtractor, to_device
 from torchmetrics_sess.fingerprint import computing_dtypes, fingerprint
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import check_pair, prepare_images
@@ -104,7 +104,8 @@ class Scorer:
         Args:
             preds: ``[N, 3, H, W]``, or a list of ``[3, H, W]``; see ``torchmetrics_sess.images.prepare_images``.
             target: as many images.
-            device: where the networks of a preset are to work; by default, where ``preds`` are.
+            device: where the networks of a preset are to work, or where images go before they meet an extractor that
+                was handed in; by default, where ``preds`` are.
 
         Raises:
             ValueError: for images of a wrong shape or range, or if there are not as many of each.
@@ -113,6 +114,8 @@ class Scorer:
         images = prepare_images(preds, "preds", self.data_range)
         references = prepare_images(target, "target", self.data_range)
         check_pair(images, references)
+        if self.preset is None and device is not None:
+            images, references = (to_device(side, torch.device(device)) for side in (images, references))
         networks = self.networks.on(torch.device(device or images[0].device))
         known = networks.relation_similarity if self.relation_similarity is None else self.relation_similarity
 
