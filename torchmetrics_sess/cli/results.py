@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from torchmetrics_sess.atomic import replacing
 from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.rows import COLUMNS, Row, from_json, to_json
 
@@ -114,8 +115,7 @@ class ResultsFile:
         os.fsync(self._file.fileno())
         if self._journal == self.path:
             return
-        unfinished = self.path.with_name(f".{self.path.name}.new")
-        with unfinished.open("w", encoding="utf-8") as file:
+        with replacing(self.path) as part, part.open("w", encoding="utf-8") as file:
             head = {"signature": self._signature, "command": shlex.join(["sess", *sys.argv[1:]]), "summary": summary}
             file.write(json.dumps(head, indent=2)[: -len("\n}")] + ',\n  "pairs": [')
             self._file.seek(0)
@@ -127,7 +127,6 @@ class ResultsFile:
             file.write("\n  ]\n}\n")
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(self.path)
         self._journal.unlink()
 
     def close(self) -> None:
