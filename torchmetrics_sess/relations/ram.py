@@ -149,7 +149,7 @@ class RelationHead(nn.Module):
         """
         try:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise ValueError(f"{path} is not a file of plain tensors, and is not loaded: {error}") from error
         if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
             raise ValueError(f"{path} is not a state dictionary: it must map parameter names to tensors")
