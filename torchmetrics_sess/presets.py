@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import os
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -113,6 +113,15 @@ class Preset:
                 f"`relation_similarity` is 'text', but the encoder {self.encoder.kind!r} embeds no text: use 'minilm'"
             )
 
+    def weights(self) -> list[str]:
+        """Return the names, in ``torchmetrics_sess.weights.WEIGHTS``, of all that ``build`` will fetch.
+
+        Examples:
+            >>> load_preset("lite").weights()
+            ['lite']
+        """
+        return list(dict.fromkeys(name for _, stage in self._stages() for name in stage.weights()))
+
     def build(self, device: torch.device | str) -> SceneGraphExtractor:
         """Build the extractor on ``device``; weights that are not on this machine are fetched.
 
@@ -123,7 +132,7 @@ class Preset:
         from torchmetrics_sess.weights import fetch_all
 
         device = torch.device(device)
-        fetch_all(name for _, stage in self._stages() for name in stage.weights())
+        fetch_all(self.weights())
         return SceneGraphExtractor(
             segmenter=self.segmenter.build(device),
             relation_model=self.relations.build(device),
@@ -222,6 +231,17 @@ def preset_names() -> list[str]:
         True
     """
     return sorted(path.stem for path in _folder().glob("*.yaml"))
+
+
+def presets_with(weights: Iterable[str]) -> list[str]:
+    """Return the names of the presets that ship with the package and need all of these weights.
+
+    Examples:
+        >>> presets_with(["sam_vit_b", "open_clip_vit_b_32"])
+        ['sam-b']
+    """
+    wanted = set(weights)
+    return [name for name in preset_names() if wanted <= set(load_preset(name).weights())]
 
 
 def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] | None = None) -> Preset:

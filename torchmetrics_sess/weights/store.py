@@ -196,9 +196,11 @@ def _bring(weight: Weight, path: Path) -> None:
 
 
 def _advice(reasons: Mapping[str, str]) -> str:
+    from torchmetrics_sess.presets import presets_with
+
     weights = [_weight(name) for name in reasons]
     size = f"{sum(weight.size for weight in weights) / 1e6:.0f} MB"
-    presets = [preset for preset in weights[0].presets if all(preset in weight.presets for weight in weights)]
+    presets = presets_with(reasons)
     who = f"preset {presets[0]!r} needs" if len(presets) == 1 else f"presets {' and '.join(map(repr, presets))} need"
     needed = f", which the {who}," if presets else ""
     places = [f"{weight.source} to {path_of(weight.name)}" for weight in weights]
