@@ -110,6 +110,7 @@ def describe_graph(graph: SceneGraph, file: str, signature: str) -> dict[str, An
         file: what to call the image.
         signature: names everything that can change the graph.
     """
+    from torchmetrics_sess.geometry import mask_boxes
     from torchmetrics_sess.relations.vocabulary import PREDICATES
 
     if graph.masks is None:
@@ -125,10 +126,10 @@ def describe_graph(graph: SceneGraph, file: str, signature: str) -> dict[str, An
                 "id": number,
                 "importance": importance[number],
                 "center": centers[number],
-                "bounding_box": _bounding_box(mask),
+                "bounding_box": box if any(box) else None,
                 "area": int(mask.sum()),
             }
-            for number, mask in enumerate(graph.masks)
+            for number, (mask, box) in enumerate(zip(graph.masks, mask_boxes(graph.masks).tolist(), strict=True))
         ],
         "triplets": [
             {
@@ -140,12 +141,6 @@ def describe_graph(graph: SceneGraph, file: str, signature: str) -> dict[str, An
             for subject, predicate, obj in graph.triplets()
         ],
     }
-
-
-def _bounding_box(mask: Tensor) -> list[int] | None:
-    """Return top, left, bottom and right, the last two beyond the mask; or None for an empty one."""
-    rows, columns = (mask.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
-    return [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1] if rows else None
 
 
 def _find(arguments: Sequence[Path], skipped: list[str]) -> list[_File]:
