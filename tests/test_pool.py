@@ -49,12 +49,13 @@ def test_a_device_without_a_number_is_the_current_one(
     ask: Callable[[Preset, torch.device], Networks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     current = 0
+    extractors = iter([stub_extractor(), stub_extractor()])
 
     def empty(*size: int, device: torch.device) -> SimpleNamespace:
         return SimpleNamespace(device=torch.device("cuda", current))
 
     monkeypatch.setattr(torch, "empty", empty)
-    monkeypatch.setattr(Preset, "build", lambda preset, device: stub_extractor())
+    monkeypatch.setattr(Preset, "build", lambda preset, device: next(extractors))
     preset, device = stub_preset(f"current, {ask.__name__}"), torch.device("cuda")
     first = ask(preset, device)
     assert ask(preset, device) is first
