@@ -20,6 +20,8 @@ hook = install_import_hook("torchmetrics_sess", "beartype.beartype")
 # A weight that is not in the cache is an error that says how to get it: no test downloads, and none is skipped.
 os.environ["SESS_OFFLINE"] = "1"
 
+collect_ignore = [] if torch.cuda.is_available() else ["test_cuda.py"]
+
 
 @pytest.fixture(scope="session")
 def lite() -> SceneGraphExtractor:

@@ -27,6 +27,12 @@ def test_the_seed_decides_the_draws() -> None:
     assert confidence_interval(VALUES) != confidence_interval(VALUES, seed=1)
 
 
+def test_the_default_device_plays_no_part() -> None:
+    expected = confidence_interval(VALUES)
+    with torch.device("meta"):
+        assert confidence_interval(VALUES) == expected
+
+
 def test_of_equal_values_it_has_no_width() -> None:
     assert confidence_interval(torch.full((7,), 0.25)) == (0.25, 0.25)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmarks.shared.matching_oracle import random_graph, random_relation_similarity
 from torchmetrics_sess import Explanation, SceneGraph, SemanticSimilarityScore, explain, release_networks
+from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.matching import MatchingConfig, match_graphs
 from torchmetrics_sess.matching.config import Assignment
 from torchmetrics_sess.pool import pooled_networks
@@ -283,3 +284,29 @@ def test_the_terms_of_a_rescaled_score_sum_to_its_loss(baseline: float) -> None:
     assert sum(row["weight"] for row in rescaled.to_rows()) == pytest.approx(1 / (1 - baseline))
     by_object = rescaled.target_contributions.sum() + rescaled.preds_contributions.sum()
     assert by_object + rescaled.image_contribution == pytest.approx(rescaled.loss, abs=1e-9)
+
+
+class Elsewhere(SceneGraphExtractor):
+    """An extractor whose networks are on the device ``meta``, as far as the images can tell."""
+
+    def extract(self, images: list[Tensor], *, masks: bool = False) -> list[SceneGraph]:
+        assert {image.device.type for image in images} == {"meta"}
+        return stub_extractor().extract(list(IMAGES), masks=masks)
+
+
+def test_images_are_brought_to_where_a_given_extractor_is() -> None:
+    stub = stub_extractor()
+    parts: dict[str, Any] = {
+        "extractor": Elsewhere(stub.segmenter, stub.relation_model, stub.encoder),
+        "relation_similarity": KNOWN,
+    }
+    explanation = explain(*IMAGES, **parts, device="meta")
+    assert explanation.preds_image.device.type == "cpu"
+    scorer = Scorer(**parts)
+    assert scorer([IMAGES[0]], [IMAGES[1]], "meta") == [explanation.score]
+
+
+def test_a_metric_explains_by_a_given_extractor_wherever_the_metric_is() -> None:
+    metric = SemanticSimilarityScore(extractor=stub_extractor(), relation_similarity=KNOWN)
+    expected = metric.explain(*IMAGES).score
+    assert metric.to("meta").explain(*IMAGES).score == expected

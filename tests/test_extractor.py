@@ -4,14 +4,15 @@ import dataclasses
 import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stub_extractor import AboveRelations, ColourEncoder, QuarterSegmenter
+from stub_extractor import AboveRelations, ColourEncoder, QuarterSegmenter, stub_extractor
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from torchmetrics_sess.extractor import SceneGraphExtractor, limit_width
 from torchmetrics_sess.graph import SceneGraph
@@ -349,3 +350,24 @@ def test_images_are_checked() -> None:
         extractor(torch.full((1, 3, 8, 8), 2.0))
     with pytest.raises(ValueError, match="`images` must hold at least one image"):
         extractor([])
+
+
+class Copies(TorchFunctionMode):
+    """Notes where tensors are asked to go without waiting for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unawaited: list[torch.device] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.to and (kwargs or {}).get("non_blocking"):
+            self.unawaited.append(args[1])
+        return func(*args, **(kwargs or {}))
+
+
+def test_copies_to_the_host_are_waited_for() -> None:
+    stub = stub_extractor()
+    extractor = SceneGraphExtractor(stub.segmenter, stub.relation_model, stub.encoder, device="cpu")
+    with Copies() as copies:
+        extractor([noise(8, 12)])
+    assert copies.unawaited == []

@@ -5,6 +5,7 @@ import gc
 import inspect
 import io
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -23,11 +24,15 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure, PeakSignalNoiseRatio
 from torchmetrics.wrappers import BootStrapper, MetricTracker, MinMaxMetric, Running
 
+from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.functional import semantic_similarity_score
 from torchmetrics_sess.matching import MatchingConfig
 from torchmetrics_sess.metric import SemanticSimilarityScore
+from torchmetrics_sess.networks import DinoSaliencyNetwork
 from torchmetrics_sess.presets import load_preset
+from torchmetrics_sess.relations import GeometricRelationModel, GeometricRelationsConfig
 from torchmetrics_sess.scoring import Reduction
+from torchmetrics_sess.segmenters import DinoSegmenter, DinoSegmenterConfig
 from torchmetrics_sess.stages import Relations, Segmentation
 
 PREDS, TARGET = stub_images(6, seed=1), stub_images(6, seed=2)
@@ -458,8 +463,33 @@ class TestParts:
             assert len(set(texts)) == len(texts)
             assert all(text.split("|")[-1].startswith("v") for text in texts)
         assert "|preset:lite*|" in changed[1].signature
-        assert "|preset:custom|seg:QuarterSegmenter|rel:AboveRelations|enc:ColourEncoder|" in changed[4].signature
+        assert re.search(
+            r"\|preset:custom\|seg:QuarterSegmenter,\w{8}\|rel:AboveRelations,\w{8}\|enc:ColourEncoder,\w{8}\|",
+            changed[4].signature,
+        )
         assert SemanticSimilarityScore(matching=load_preset().matching).signature == lite.signature
+
+    def test_signature_of_an_extractor_of_ones_own(self) -> None:
+        def of(extractor: SceneGraphExtractor) -> str:
+            return SemanticSimilarityScore(extractor=extractor, relation_similarity=torch.eye(56)).signature
+
+        plain = stub_extractor()
+        assert of(plain) == of(stub_extractor()) == of(pickle.loads(pickle.dumps(plain)))  # noqa: S301
+        assert plain(TARGET)
+        assert of(plain) == of(stub_extractor())
+        assert "|dtype:float32|" in of(plain)
+        others = [stub_extractor() for _ in range(4)]
+        segmenter = DinoSegmenter(DinoSaliencyNetwork(tap=1, depth=1), DinoSegmenterConfig(layer=1))
+        others[0].encoder.layer.weight[0, 0] += 1  # type: ignore[attr-defined]
+        others[1].encoder.dropout.p = 0.25  # type: ignore[attr-defined]
+        others[2].encoder.half()  # type: ignore[attr-defined]
+        others[3].relation_model = GeometricRelationModel(GeometricRelationsConfig(min_score=0.5))
+        others += [copy.deepcopy(others[3]) for _ in range(2)]
+        others[4].relation_model = GeometricRelationModel(GeometricRelationsConfig(min_score=0.25))
+        others[5].segmenter = segmenter
+        texts = [of(extractor) for extractor in [plain, *others]]
+        assert len(set(texts)) == len(texts)
+        assert "|dtype:float32+float16|" in texts[3]
 
     def test_signature_of_a_rescaled_score(self) -> None:
         plain, rescaled = SemanticSimilarityScore(), SemanticSimilarityScore(rescale="baseline")

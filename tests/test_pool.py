@@ -6,13 +6,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 from stub_extractor import BUILT, QuarterSegmenter, SegmenterSettings, stub_extractor, stub_images, stub_preset
 
 from torchmetrics_sess.matching import MatchingConfig
-from torchmetrics_sess.pool import GivenNetworks, Networks, PooledNetworks, pooled_networks
+from torchmetrics_sess.pool import GivenNetworks, Networks, PooledNetworks, keep_networks, pooled_networks
+from torchmetrics_sess.presets import Preset
 
 CPU = torch.device("cpu")
 
@@ -40,6 +42,25 @@ def test_other_settings_or_another_device_make_other_networks() -> None:
     sources = [PooledNetworks(stub_preset("shared")), PooledNetworks(stub_preset("other"))]
     assert sources[0].on(CPU) is not sources[1].on(CPU)
     assert sources[0].on(CPU) is not pooled_networks(sources[0].preset, torch.device("meta"))
+
+
+@pytest.mark.parametrize("ask", [pooled_networks, keep_networks])
+def test_a_device_without_a_number_is_the_current_one(
+    ask: Callable[[Preset, torch.device], Networks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = 0
+    extractors = iter([stub_extractor(), stub_extractor()])
+
+    def empty(*size: int, device: torch.device) -> SimpleNamespace:
+        return SimpleNamespace(device=torch.device("cuda", current))
+
+    monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(Preset, "build", lambda preset, device: next(extractors))
+    preset, device = stub_preset(f"current, {ask.__name__}"), torch.device("cuda")
+    first = ask(preset, device)
+    assert ask(preset, device) is first
+    current = 1
+    assert ask(preset, device) is not first
 
 
 def test_networks_go_with_the_last_who_asked() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -132,3 +133,32 @@ def test_blocks_nest() -> None:
     with full_precision(CPU), full_precision(CUDA), full_precision(CPU):
         pass
     assert flags() == before
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test_blocks_of_threads_overlap(device: torch.device) -> None:
+    for_all_libraries("tf32")
+    before = flags()
+    entered, left = threading.Event(), threading.Event()
+    found: list[object] = []
+
+    def outlast() -> None:
+        with full_precision(device):
+            entered.set()
+            left.wait(60)
+            found.append(torch.get_default_dtype())
+            found.extend(operator.fp32_precision for operator in OPERATORS[device])
+
+    try:
+        torch.set_default_dtype(torch.bfloat16)
+        thread = threading.Thread(target=outlast)
+        with full_precision(device):
+            thread.start()
+            entered.wait(60)
+        left.set()
+        thread.join()
+        assert found == [torch.float32, "ieee", "ieee"]
+        assert torch.get_default_dtype() == torch.bfloat16
+        assert flags() == before
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -15,7 +15,7 @@ import yaml
 import torchmetrics_sess
 from torchmetrics_sess import presets
 from torchmetrics_sess.config import describe
-from torchmetrics_sess.presets import Preset, load_preset, preset_names
+from torchmetrics_sess.presets import Preset, load_preset, preset_names, presets_with
 from torchmetrics_sess.relations import GeometricRelationsConfig
 from torchmetrics_sess.segmenters import DinoSegmenterConfig
 from torchmetrics_sess.weights import WEIGHTS, MissingWeightError
@@ -32,7 +32,7 @@ def settings(preset: Preset) -> dict[str, tuple[Any, Any, bool]]:
     for section in SECTIONS:
         config = getattr(preset, section)
         hints = typing.get_type_hints(type(config))
-        for field in dataclasses.fields(config):
+        for field in (field for field in dataclasses.fields(config) if field.init):
             value = getattr(config, field.name)
             found[f"{section}.{field.name}"] = (value, hints[field.name], "short" in field.metadata)
     for name in ("relation_similarity", "max_width"):
@@ -65,7 +65,7 @@ def test_every_preset_loads_and_says_so_in_its_signature(name: str) -> None:
     assert [part.partition(":")[0] for part in parts[2:7]] == ["seg", "rel", "enc", "imp", "match"]
     for stage in (preset.segmenter, preset.relations, preset.encoder):
         for weight in stage.weights():
-            assert name in WEIGHTS[weight].presets
+            assert name in presets_with([weight])
             assert WEIGHTS[weight].sha256[:8] in preset.signature()
 
 

@@ -9,9 +9,10 @@ import pytest
 from browser import Browser
 from PIL import Image
 
-from torchmetrics_sess.report import Row
+from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report.page import Content, Shown, write_page
 from torchmetrics_sess.report.pictures import picture_pair
+from torchmetrics_sess.rows import Row
 
 HOSTILE = "<script>document.title = 'broken'</script><img src=x onerror=\"document.title = 'broken'\">.png"
 LONG = "a_folder_with_quite_a_long_name/" + "x" * 120 + ".png"
@@ -28,19 +29,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [HOSTILE, LONG, *(f"{index}.png" for index in range(30))]
     rows = [
         Row(
-            recon_folder,
-            name,
-            str(image),
-            str(image),
+            FilePair(name, str(image), str(image), recon_folder),
             worst + (1 - worst) * index / len(names),
-            "ok",
-            "SeSS|preset:lite|" + "setting0.1," * 30,
-            {"psnr": float("inf") if index == 5 else 30.0 - index, "ssim": 0.9},
+            metrics={"psnr": float("inf") if index == 5 else 30.0 - index, "ssim": 0.9},
+            signature="SeSS|preset:lite|" + "setting0.1," * 30,
         )
         for recon_folder, worst in (("out/jpeg", 0.3), ("out/webp", 0.4))
         for index, name in enumerate(names)
     ]
-    failed = Row("out/jpeg", "broken.png", "", "", None, f"{HOSTILE} cannot be read", "")
+    failed = Row(FilePair("broken.png", "", "", "out/jpeg"), None, f"{HOSTILE} cannot be read")
     shown = [Shown(row, picture_pair(row)) for row in rows[:3]]
     content = Content(source, [*rows, failed], lowest=shown, highest=[Shown(rows[-1], [], HOSTILE)], notes=[HOSTILE])
     return write_page(content, folder / "out")

@@ -40,10 +40,10 @@ def confidence_interval(
     if len(values) == 0:
         raise ValueError("`values` must hold at least one value")
     values = values.cpu().double()
-    generator = torch.Generator().manual_seed(seed)
-    means = torch.stack(
-        [values[torch.randint(len(values), (len(values),), generator=generator)].mean() for _ in range(resamples)]
-    )
+    # Whatever the default device is, the draws of a seed are those of the CPU.
+    generator, size = torch.Generator("cpu").manual_seed(seed), (len(values),)
+    draws = (torch.randint(len(values), size, generator=generator, device="cpu") for _ in range(resamples))
+    means = torch.stack([values[draw].mean() for draw in draws])
     tail = (1 - level) / 2
-    low, high = means.quantile(torch.tensor([tail, 1 - tail], dtype=means.dtype)).tolist()
+    low, high = means.quantile(means.new_tensor([tail, 1 - tail])).tolist()
     return low, high

@@ -33,7 +33,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
         TypeError: for a value of another type.
     """
     hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
     for name in values:
         if name not in names:
             raise ValueError(f"unknown setting `{where}.{name}`{nearest(name, names, prefix=where + '.')}")

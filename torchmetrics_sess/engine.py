@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from torchmetrics_sess.cache import GraphCache
-from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.extractor import SceneGraphExtractor, to_device
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import float_images
 from torchmetrics_sess.matching import MatchingConfig, MatchResult, match_graph_pairs
@@ -71,6 +71,7 @@ class Extraction:
         room: what is known about the memory.
         cache: where graphs of originals are kept, if anywhere.
         recipe: everything that these depend on besides the image; see ``GraphCache.keys``.
+        device: where images go before they meet an extractor without a device of its own; by default, they stay.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class Extraction:
         room: Room,
         cache: GraphCache | None = None,
         recipe: str = "",
+        device: torch.device | None = None,
     ) -> None:
         self._extractor = extractor
+        self._device = extractor.device or device
         self._data_range = data_range
         self._room = room
         self._cache = cache
@@ -128,14 +131,13 @@ class Extraction:
         return graphs
 
     def _pass(self, images: Sequence[Tensor]) -> list[SceneGraph]:
-        device = self._extractor.device
         # Bytes travel to the device, a quarter of what floats would be.
-        on_device = images if device is None else [image.to(device) for image in images]
+        on_device = images if self._device is None else to_device(images, self._device)
         return self._extractor.extract(float_images(on_device, self._data_range))
 
     def _too_large(self, image: Tensor) -> torch.OutOfMemoryError:
         height, width = image.shape[1:]
-        device = self._extractor.device or image.device
+        device = self._device or image.device
         return torch.OutOfMemoryError(f"{device} has not enough memory for an image of {width} x {height} pixels")
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from torchmetrics_sess.extractor import SceneGraphExtractor, limit_width
+from torchmetrics_sess.extractor import SceneGraphExtractor, limit_width, to_device
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import float_images
 from torchmetrics_sess.matching import MatchingConfig, MatchResult, match_graphs
@@ -213,7 +213,8 @@ def explain(
         matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
         rescale: ``"baseline"`` for the score on the scale of the metric's argument of that name.
-        device: where the networks work; by default, where ``preds`` is.
+        device: where the networks work; by default, where ``preds`` is. An ``extractor`` stays where it is: the images
+            are brought to ``device``, or to its own if it has one.
 
     Returns:
         The explanation, on the CPU; its score is the one that the metric gives.
@@ -253,7 +254,7 @@ def explain_pair(scorer: Scorer, preds: Tensor, target: Tensor, device: torch.de
     checked = [_one_image(preds, "preds", scorer), _one_image(target, "target", scorer)]
     images = float_images(checked, scorer.data_range)
     networks = scorer.networks.on(device)
-    graphs = networks.extractor.extract(images, masks=True)
+    graphs = networks.extractor.extract(to_device(images, device), masks=True)
     shown = [limit_width(image, networks.extractor.max_width).cpu() for image in images]
     return Explanation(
         preds=graphs[0],

@@ -84,7 +84,7 @@ class SceneGraphExtractor:
     def extract(self, images: list[Image], *, masks: bool = False) -> list[SceneGraph]:
         """Do what a call does, for images that ``torchmetrics_sess.images.prepare_images`` has already checked."""
         if self.device is not None:
-            images = [image.to(self.device, non_blocking=True) for image in images]
+            images = to_device(images, self.device)
         with full_precision(images[0].device):
             images = [limit_width(image, self.max_width) for image in images]
             segmentations = self.segmenter(images)
@@ -180,6 +180,12 @@ def limit_width(image: Image, max_width: int | None) -> Image:
         pixels = nn.functional.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False)
         pixels = pixels.round().clamp(0, 255)
     return pixels[0] / 255
+
+
+def to_device(images: Sequence[Image], device: torch.device) -> list[Image]:
+    """Bring images to a device, as it gets to them; to the host, by the time that this returns."""
+    # A copy to the host that does not block may be read before it has arrived; towards a device, order is kept.
+    return [image.to(device, non_blocking=device.type != "cpu") for image in images]
 
 
 def to_cpu(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -104,7 +104,8 @@ def semantic_similarity_score(
             default, all.
         rescale: ``"baseline"`` for a scale on which unrelated images score about 0: ``(score - b) / (1 - b)``, at least
             0 and at most 1, with ``b`` the preset's baseline. The signature says so.
-        device: where the networks work; by default, where ``preds`` are.
+        device: where the networks work; by default, where ``preds`` are. An ``extractor`` stays where it is: the images
+            are brought to ``device``, or to its own if it has one.
 
     Returns:
         The score, 1 for equal meaning: a scalar, or ``[N]`` if not reduced, less those that were skipped; without

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -68,6 +68,29 @@ def mask_centers(masks: Bool[Tensor, "*b n h w"] | Float[Tensor, "*b n h w"]) ->
     totals, areas = sums[..., :2], sums[..., 2:]
     centers = totals / areas / sums.new_tensor([height, width])
     return torch.where(areas > 0, centers, 0.5).float()
+
+
+def mask_boxes(masks: Bool[Tensor, "*b h w"]) -> Int64[Tensor, "*b 4"]:
+    """Return (top, left, bottom, right) of every mask; bottom and right are one past its last pixel.
+
+    An empty mask gives zeros.
+
+    Examples:
+        >>> import torch
+        >>> mask = torch.zeros(5, 5, dtype=torch.bool)
+        >>> mask_boxes(mask).tolist()
+        [0, 0, 0, 0]
+        >>> mask[1, 2] = mask[3, 3] = True
+        >>> mask_boxes(mask).tolist()
+        [1, 2, 4, 4]
+    """
+    first, last = [], []
+    for axis in (-1, -2):
+        # Bytes, because reductions of booleans are many times slower.
+        occupied = masks.view(torch.uint8).amax(axis)
+        first.append(occupied.argmax(-1))
+        last.append(occupied.shape[-1] - occupied.flip(-1).argmax(-1))
+    return torch.stack(first + last, -1) * occupied.amax(-1, keepdim=True)
 
 
 def crisp_masks(memberships: Float[Tensor, "n h w"], height: int, width: int) -> Bool[Tensor, "n {height} {width}"]:

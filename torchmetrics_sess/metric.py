@@ -190,7 +190,8 @@ class SemanticSimilarityScore(Metric):
             TypeError: for images of a wrong type; likewise.
         """
         try:
-            scores = self._scorer(preds, target, self.device)
+            # An extractor that was handed in need not be where the metric is.
+            scores = self._scorer(preds, target, self.device if self._scorer.preset else None)
         except BaseException:
             # TorchMetrics counts an update before it is made.
             self._update_count -= 1
@@ -304,7 +305,8 @@ class SemanticSimilarityScore(Metric):
         """
         from torchmetrics_sess.explanation import explain_pair
 
-        return explain_pair(self._scorer, preds, target, self.device)
+        # As for an update: an extractor that was handed in need not be where the metric is.
+        return explain_pair(self._scorer, preds, target, self.device if self._scorer.preset else preds.device)
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
         """Plot one or several values of the metric.

@@ -86,9 +86,7 @@ def pooled_networks(preset: Preset, device: torch.device) -> Networks:
     Raises:
         MissingWeightError: if they have to be built, and weights are not here and cannot be had.
     """
-    networks_alone = preset.networks_alone()
-    # A device without an index is the current one of its kind.
-    device = torch.empty(0, device=device).device
+    networks_alone, device = preset.networks_alone(), _resolved(device)
     with _lock:
         networks = _pool.get((networks_alone, device))
         if networks is None:
@@ -100,9 +98,13 @@ def pooled_networks(preset: Preset, device: torch.device) -> Networks:
         return networks
 
 
-@lru_cache(maxsize=2)
 def keep_networks(preset: Preset, device: torch.device) -> Networks:
     """Return the networks of ``preset`` on ``device``, and hold on to them for later calls, as nobody else may."""
+    return _kept(preset, _resolved(device))
+
+
+@lru_cache(maxsize=2)
+def _kept(preset: Preset, device: torch.device) -> Networks:
     return pooled_networks(preset, device)
 
 
@@ -115,7 +117,12 @@ def release_networks() -> None:
         >>> from torchmetrics_sess import release_networks
         >>> release_networks()
     """
-    keep_networks.cache_clear()
+    _kept.cache_clear()
+
+
+def _resolved(device: torch.device) -> torch.device:
+    """Return ``device`` with its index: without one, it is the current one of its kind, which may be another later."""
+    return torch.empty(0, device=device).device
 
 
 _pool: WeakValueDictionary[tuple[Preset, torch.device], Networks] = WeakValueDictionary()

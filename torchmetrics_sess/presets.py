@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
-import re
+import os
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -112,6 +113,15 @@ class Preset:
                 f"`relation_similarity` is 'text', but the encoder {self.encoder.kind!r} embeds no text: use 'minilm'"
             )
 
+    def weights(self) -> list[str]:
+        """Return the names, in ``torchmetrics_sess.weights.WEIGHTS``, of all that ``build`` will fetch.
+
+        Examples:
+            >>> load_preset("lite").weights()
+            ['lite']
+        """
+        return list(dict.fromkeys(name for _, stage in self._stages() for name in stage.weights()))
+
     def build(self, device: torch.device | str) -> SceneGraphExtractor:
         """Build the extractor on ``device``; weights that are not on this machine are fetched.
 
@@ -122,7 +132,7 @@ class Preset:
         from torchmetrics_sess.weights import fetch_all
 
         device = torch.device(device)
-        fetch_all(name for _, stage in self._stages() for name in stage.weights())
+        fetch_all(self.weights())
         return SceneGraphExtractor(
             segmenter=self.segmenter.build(device),
             relation_model=self.relations.build(device),
@@ -153,7 +163,8 @@ class Preset:
             return minilm_relation_similarity()
         if not isinstance(encoder, TextEncoder):
             raise TypeError(f"`extractor` must have an encoder that embeds text, got {type(encoder).__name__}")
-        key = re.sub(r"[^\w.-]", "_", f"{self.encoder.kind}-{self.encoder.text_tower()}", flags=re.ASCII)
+        # The name of a text tower may be the path of a file: no two of them may share a table.
+        key = f"{self.encoder.kind}-{hashlib.sha256(os.fsencode(self.encoder.text_tower())).hexdigest()[:16]}"
         try:
             return cached_relation_similarity(key, lambda: predicate_similarity_from_text(encoder), home())
         except OSError:
@@ -229,6 +240,17 @@ def preset_names() -> list[str]:
         True
     """
     return sorted(path.stem for path in _folder().glob("*.yaml"))
+
+
+def presets_with(weights: Iterable[str]) -> list[str]:
+    """Return the names of the presets that ship with the package and need all of these weights.
+
+    Examples:
+        >>> presets_with(["sam_vit_b", "open_clip_vit_b_32"])
+        ['sam-b']
+    """
+    wanted = set(weights)
+    return [name for name in preset_names() if wanted <= set(load_preset(name).weights())]
 
 
 def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] | None = None) -> Preset:

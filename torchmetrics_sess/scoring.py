@@ -18,6 +18,7 @@ from torchmetrics_sess.cache import CacheInfo, GraphCache
 from torchmetrics_sess.config import describe
 from torchmetrics_sess.engine import Extraction, ImagePair, Room, match_batches
 from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.fingerprint import computing_dtypes, fingerprint
 from torchmetrics_sess.images import NotFinite, OutOfRange, check_images, check_pair
 from torchmetrics_sess.matching import MatchingConfig, MatchResult
 from torchmetrics_sess.pool import GivenNetworks, Networks, NetworkSource, PooledNetworks
@@ -116,7 +117,8 @@ class Scorer:
         Args:
             preds: ``[N, 3, H, W]``, or a list of ``[3, H, W]``; see ``torchmetrics_sess.images.check_images``.
             target: as many images.
-            device: where the networks of a preset are to work; by default, where ``preds`` are.
+            device: where the networks of a preset are to work, or where images go before they meet an extractor that
+                was handed in; by default, where ``preds`` are.
 
         Raises:
             ValueError: for images of a wrong shape or range, or if there are not as many of each.
@@ -160,7 +162,8 @@ class Scorer:
             batches: pairs of images, as ``torchmetrics_sess.images.check_images`` returns them: the reconstruction
                 first. An image that several pairs of a batch have in common, in one place of memory, is looked at
                 once.
-            device: where the networks of a preset are to work.
+            device: where the networks of a preset are to work, or where images go before they meet an extractor that
+                was handed in, unless it has a device of its own.
 
         Returns:
             A list for every batch, one batch later; an error stands in the place of a pair of which not even a single
@@ -168,7 +171,7 @@ class Scorer:
         """
         networks = self.networks.on(device)
         recipe = self._recipe(networks.extractor.device or device) if self.cache else ""
-        extract = Extraction(networks.extractor, self.data_range, self._room, self.cache, recipe)
+        extract = Extraction(networks.extractor, self.data_range, self._room, self.cache, recipe, device)
         for matches in match_batches(batches, extract, self.known(networks), self.matching):
             yield [self._score(match) if isinstance(match, MatchResult) else match for match in matches]
 
@@ -196,17 +199,17 @@ class Scorer:
         table = "relation_similarity=" if long else "R:"
         if self.preset is None:
             extractor = self.networks.on(torch.device("cpu")).extractor
+            stages = {"seg": extractor.segmenter, "rel": extractor.relation_model, "enc": extractor.encoder}
+            dtypes = dict.fromkeys(dtype for stage in stages.values() for dtype in computing_dtypes(stage))
             parts = [
                 "SeSS",
                 "preset:custom",
-                f"seg:{type(extractor.segmenter).__name__}",
-                f"rel:{type(extractor.relation_model).__name__}",
-                f"enc:{type(extractor.encoder).__name__}",
+                *(f"{tag}:{type(stage).__name__},{fingerprint(stage)[:8]}" for tag, stage in stages.items()),
                 f"imp:{describe(extractor.importance, long=long)}",
                 f"match:{describe(self.matching, long=long)}",
                 table,
                 f"max_width={extractor.max_width}" if long else f"width{extractor.max_width}",
-                "dtype:float32",
+                f"dtype:{'+'.join(dtypes)}",
                 f"v{__version__}",
             ]
         else:

@@ -131,6 +131,13 @@ def test_the_same_command_goes_on_where_it_was_cut_off(
     assert "--overwrite" in other.stderr
 
 
+def test_a_finished_json_prints_the_same_again(sess: Sess, codecs: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    command = ("compare", *codecs, "--metrics", "psnr,ssim", "--out", tmp_path / "compared.json")
+    first, again = sess(*command), sess(*command)
+    assert "nothing is left to do" in again.stderr
+    assert again.stdout == first.stdout
+
+
 def test_json_holds_the_means_too(sess: Sess, codecs: tuple[Path, Path, Path], tmp_path: Path) -> None:
     origin, good, _ = codecs
     path = tmp_path / "compared.json"
@@ -138,10 +145,10 @@ def test_json_holds_the_means_too(sess: Sess, codecs: tuple[Path, Path, Path], t
     content = json.loads(path.read_text(), parse_constant=pytest.fail)
     columns = columns_of(origin, good)
     [folder] = content["summary"]
-    # The first reconstruction equals its original, so that its PSNR is infinite, which JSON does not know.
+    # The first reconstruction equals its original, so that its PSNR is infinite: a text, as JSON knows no such number.
     assert columns["psnr"][0] == math.inf
-    assert folder["metrics"] == {"psnr": None, "ssim": pytest.approx(sum(columns["ssim"]) / 5, abs=1e-5)}
-    assert content["pairs"][0]["psnr"] is None
+    assert folder["metrics"] == {"psnr": "inf", "ssim": pytest.approx(sum(columns["ssim"]) / 5, abs=1e-5)}
+    assert content["pairs"][0]["psnr"] == "inf"
 
 
 def test_pairs_that_a_metric_cannot_compare_have_no_value(
@@ -155,7 +162,7 @@ def test_pairs_that_a_metric_cannot_compare_have_no_value(
     assert "sizes differ or are too small: PSNR for 1, SSIM for 1, MS-SSIM for 5 of the pairs" in result.stdout
     lines = words(result.stdout)
     assert ["MS-SSIM", "-", "-", "-"] in lines
-    [row] = [row for row in read_results(path).rows if row.name == "1.png"]
+    [row] = [row for row in read_results(path).rows if row.pair.name == "1.png"]
     assert row.score is not None
     assert row.metrics == {}
     again = sess("compare", origin, bad, "--metrics", "psnr,ssim,ms_ssim", "--out", path)

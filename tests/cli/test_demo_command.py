@@ -57,8 +57,8 @@ def test_a_report_comes_with_its_images_and_results(
     assert result.stdout.splitlines()[-1] == f"Now open: {folder / 'index.html'}"
     rows = read_results(folder / "results.csv").rows
     assert len(rows) == 8 * 4
-    assert all(Path(path).is_file() for row in rows for path in (row.origin, row.recon))
-    [row] = [row for row in rows if row.recon == str(folder / "images" / "jpeg-10" / "cat.png")]
+    assert all(Path(path).is_file() for row in rows for path in (row.pair.origin, row.pair.recon))
+    [row] = [row for row in rows if row.pair.recon == str(folder / "images" / "jpeg-10" / "cat.png")]
     assert f"{row.score:.3f}" in next(line for line in result.stdout.splitlines() if "JPEG 10" in line)
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert page.count("<img") == 2 * 6

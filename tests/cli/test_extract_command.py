@@ -165,3 +165,11 @@ def test_what_cannot_be_done_is_one_line(
     assert run.exit_code == 2
     assert problem in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_folder_that_is_not_searched_is_named(sess: Sess, folder: Path, tmp_path: Path) -> None:
+    (folder / "up").symlink_to(folder)
+    run = sess("extract", folder, "-o", tmp_path / "out")
+    assert run.exit_code == 1
+    assert f"{folder / 'up'} is not searched: it is a link to {folder}" in run.stderr
+    assert len(written(tmp_path / "out")) == 16

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchmetrics_sess.cli.results import COLUMNS, ResultsError, ResultsFile, Row
+from torchmetrics_sess.cli.results import ResultsError, ResultsFile
 from torchmetrics_sess.images import FilePair
+from torchmetrics_sess.rows import COLUMNS, Row
 
 # Names that would break a careless format.
 PAIRS = [
@@ -27,7 +28,7 @@ def row(pair: FilePair) -> Row:
     index = PAIRS.index(pair)
     if index == 4:
         return Row(pair, None, "cannot\nbe read")
-    return Row(pair, index / 7, values={"psnr": 100 / 3 if index else float("inf")})
+    return Row(pair, index / 7, metrics={"psnr": 100 / 3 if index else float("inf")})
 
 
 def write(path: Path, batches: Sequence[Sequence[FilePair]] = BATCHES, *, finish: bool = True) -> int:
@@ -62,7 +63,7 @@ def test_json_holds_the_same_and_a_summary(tmp_path: Path) -> None:
     assert content["summary"] == [{"recon_folder": "r", "mean": 0.5}]
     first, second, failed = content["pairs"]
     assert list(first) == [*COLUMNS, "psnr"]
-    assert (first["score"], first["psnr"]) == (0.0, None)
+    assert (first["score"], first["psnr"]) == (0.0, "inf")
     assert (second["name"], second["score"], second["psnr"]) == ('quo"te.png', 1 / 7, 100 / 3)
     assert (failed["name"], failed["score"], failed["status"]) == ("\udce9.png", None, "cannot be read")
 
@@ -77,7 +78,7 @@ def test_a_finished_file_is_left_alone(name: str, tmp_path: Path) -> None:
     assert [entry.pair for entry in kept] == PAIRS
     assert [entry.score for entry in kept] == [row(pair).score for pair in PAIRS]
     assert [entry.status for entry in kept] == ["ok"] * 4 + ["cannot be read"] + ["ok"] * 3
-    assert kept[1].values == {"psnr": 100 / 3}
+    assert [kept[i].metrics for i in (0, 1, 4)] == [{"psnr": float("inf")}, {"psnr": 100 / 3}, {}]
     assert write(path) == 0
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert [entry.name for entry in tmp_path.iterdir()] == [name]

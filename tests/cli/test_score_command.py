@@ -27,13 +27,14 @@ from torchmetrics_sess.cli import run as running
 from torchmetrics_sess.cli import stream
 from torchmetrics_sess.cli.distortions import compress
 from torchmetrics_sess.cli.processes import Processes
-from torchmetrics_sess.cli.results import ResultsFile, Row
+from torchmetrics_sess.cli.results import ResultsFile
 from torchmetrics_sess.cli.run import run
 from torchmetrics_sess.cli.stream import LoadedPair, load_batches, score_batches, split
 from torchmetrics_sess.cli.summary import Summary
 from torchmetrics_sess.images import FilePair, pair_files, read_image
 from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
 from torchmetrics_sess.photographs import NAMES, open_photograph
+from torchmetrics_sess.rows import Row
 from torchmetrics_sess.scoring import Scorer
 
 Sess = Callable[..., Any]
@@ -463,7 +464,7 @@ def test_other_measures_get_the_images_of_a_pair() -> None:
     pair = FilePair("a", "", "")
     batch = [LoadedPair(pair, (bright, dark)), LoadedPair(pair, None, "because"), LoadedPair(pair, (dark, bright))]
     scored = score_batches([batch], Scorer(stub_preset()), device=torch.device("cpu"), measures={"brighter": brighter})
-    assert [row.values for rows in scored for row in rows] == [{"brighter": 20}, {}, {"brighter": -20}]
+    assert [row.metrics for rows in scored for row in rows] == [{"brighter": 20}, {}, {"brighter": -20}]
 
 
 def test_files_are_read_one_batch_ahead_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

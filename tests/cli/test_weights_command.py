@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from torchmetrics_sess.segmenters import DinoSegmenterConfig
 from torchmetrics_sess.weights import WEIGHTS, Weight
 
 Sess = Callable[..., Any]
@@ -30,7 +31,6 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             sha256=sha256,
             licence="CC0",
             source="this test",
-            presets=("tiny",),
             command=f"sess weights download {name}",
             obtain=obtain,
         )
@@ -45,7 +45,7 @@ def test_every_weight_is_listed(sess: Sess, registry: Path) -> None:
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert {"lite", "small", "wrong"} <= {line.split()[0] for line in lines if line.strip()}
-    assert all(word in result.stdout for word in ("CC0", "tiny"))
+    assert all(word in result.stdout for word in ("CC0", "reference-bf16"))
 
 
 def test_a_weight_is_brought_checked_and_found(sess: Sess, registry: Path) -> None:
@@ -58,8 +58,12 @@ def test_a_weight_is_brought_checked_and_found(sess: Sess, registry: Path) -> No
     assert sess("weights", "verify").stdout.strip() == "small: as expected"
 
 
-def test_a_preset_stands_for_its_weights(sess: Sess, registry: Path) -> None:
-    result = sess("weights", "download", "tiny")
+def test_a_preset_stands_for_its_weights(sess: Sess, registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DinoSegmenterConfig, "weights", lambda config: ["small", "wrong"])
+    preset = registry / "own.yaml"
+    preset.write_text("segmenter: {kind: dino}\nrelations: {kind: geometric}\nencoder: {kind: dino}\n")
+    assert sess("weights", "verify", "sam-b").stderr.count("are not on this machine") == 2
+    result = sess("weights", "download", preset)
     assert result.exit_code == 2
     assert (registry / "small.bin").exists()
     assert not (registry / "wrong.bin").exists()
@@ -87,3 +91,9 @@ def test_an_unknown_weight_is_refused(command: str, sess: Sess) -> None:
     result = sess("weights", command, "smal")
     assert result.exit_code == 2
     assert "did you mean `small`?" in result.stderr
+
+
+def test_a_preset_that_cannot_be_read_is_refused(sess: Sess) -> None:
+    result = sess("weights", "download", "nowhere.yaml")
+    assert result.exit_code == 2
+    assert "nowhere.yaml cannot be read" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,7 @@ from torchmetrics_sess.encoders.open_clip import OpenClipEncoder
 from torchmetrics_sess.images import prepare_images
 from torchmetrics_sess.matching import match_graphs
 from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
-from torchmetrics_sess.presets import load_preset
+from torchmetrics_sess.presets import Preset, load_preset
 
 Photographs = dict[str, Tensor]
 
@@ -238,6 +239,14 @@ def test_weights_that_are_missing_are_named(name: str, reason: str, tmp_path: Pa
     metrics = image_metrics([name, "psnr"], on_missing=noted.__setitem__)
     assert list(metrics) == ["psnr"]
     assert "SESS_OFFLINE=1 forbids the download" in noted[name]
+
+
+def test_every_metric_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Preset] = []
+    psnr = dataclasses.replace(METRICS["psnr"], missing=asked.append)
+    monkeypatch.setitem(METRICS, "psnr", psnr)
+    available_metrics(stub_preset())
+    assert len(asked) == 1
 
 
 @pytest.mark.usefixtures("no_weights")

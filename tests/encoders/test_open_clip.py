@@ -1,4 +1,6 @@
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -7,14 +9,17 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from stub_extractor import ColourEncoder, stub_extractor
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from torchmetrics_sess.config import from_mapping
 from torchmetrics_sess.encoders.open_clip import OpenClipEncoder, OpenClipEncoderConfig
+from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.geometry import crisp_masks
+from torchmetrics_sess.presets import TextTowerConfig, load_preset
 from torchmetrics_sess.stages import Segmentation
-from torchmetrics_sess.weights import MissingWeightError
+from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError
 
 Golden: TypeAlias = dict[str, np.ndarray]
 
@@ -233,3 +238,50 @@ def test_settings_of_other_weights_name_no_file() -> None:
     config = OpenClipEncoderConfig(model="ViT-B-16", pretrained="openai")
     assert config.weights() == config.digests() == []
     assert config.text_tower() == "ViT-B-16-openai"
+
+
+def test_a_local_file_is_known_by_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"first")
+    values = {"encoder.pretrained": str(path), "relation_similarity": "minilm"}
+    first, same = load_preset("sam-b", values), load_preset("sam-b", values)
+    assert first == same
+    assert hashlib.sha256(b"first").hexdigest()[:8] in first.signature()
+    path.write_bytes(b"second")
+    second = load_preset("sam-b", values)
+    # What networks, scene graphs in a folder, scores and tables of predicates go by.
+    assert second.networks_alone() != first.networks_alone()
+    assert second.extraction_signature() != first.extraction_signature()
+    assert second.signature() != first.signature() == same.signature()
+    towers = [preset.encoder.text_tower() for preset in (first, second) if isinstance(preset.encoder, TextTowerConfig)]
+    assert len(set(towers)) == 2
+    with pytest.raises(CorruptWeightError, match="has changed since this preset was loaded"):
+        first.encoder.build(torch.device("cpu"))
+    path.unlink()
+    with pytest.raises(MissingWeightError, match="are not there any more"):
+        second.encoder.build(torch.device("cpu"))
+
+
+def test_tables_of_predicates_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESS_HOME", str(tmp_path / "home"))
+    paths = [tmp_path / "run" / "1.pt", tmp_path / "run_1.pt"]
+    paths[0].parent.mkdir()
+    stub = stub_extractor()
+    tables = []
+    for seed, path in enumerate(paths):
+        path.write_bytes(b"weights")
+        preset = load_preset("sam-b", {"encoder.pretrained": str(path), "relation_similarity": "text"})
+        encoder = Prompts(torch.Generator().manual_seed(seed))
+        tables.append(preset.predicate_similarity(SceneGraphExtractor(stub.segmenter, stub.relation_model, encoder)))
+    assert not torch.equal(*tables)
+
+
+class Prompts(ColourEncoder):
+    """Embeds text at random."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        return torch.nn.functional.normalize(torch.randn(len(prompts), 8, generator=self.generator), dim=-1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,57 @@ def test_linked_folders_are_searched(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "linked").symlink_to(tmp_path / "elsewhere")
     assert find_images(tmp_path / "images") == ["linked/1.png"]
+
+
+def test_a_folder_is_found_under_every_name_it_has(tmp_path: Path) -> None:
+    origin, recon = folders(["a/1.png"], ["a/1.png"], tmp_path)
+    for side in (origin, recon):
+        (side / "b").symlink_to(side / "a")
+        (side / "Z").symlink_to(side / "a")
+    names = ["Z/1.png", "a/1.png", "b/1.png"]
+    assert find_images(origin) == names
+    assert [(pair.name, pair.problem) for pair in pair_files(origin, [recon])] == [(name, None) for name in names]
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Return what makes folders unreadable; permissions do not stop every user."""
+    paths: set[str] = set()
+    scan = os.scandir
+
+    def scandir(path: str | Path) -> Any:
+        if str(path) in paths:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    return lambda path: paths.add(str(path))
+
+
+def test_folders_that_are_not_searched_are_named(tmp_path: Path, locked: Callable[[Path], None]) -> None:
+    names = ["a/1.png", "b/2.png", "c/3.png"]
+    origin, recon = folders(names, names, tmp_path)
+    (origin / "a" / "up").symlink_to(origin)
+    locked(origin / "b")
+    locked(recon / "c")
+    skipped: dict[str, str] = {}
+    assert find_images(origin, skipped.__setitem__) == ["a/1.png", "c/3.png"]
+    assert skipped == {
+        "a/up": f"{origin / 'a' / 'up'} is not searched: it is a link to {origin}, which it lies in",
+        "b": f"{origin / 'b'} cannot be searched: permission denied",
+    }
+    problems = {(pair.name, pair.origin, pair.recon): pair.problem for pair in pair_files(origin, [recon])}
+    assert problems == {
+        ("a/1.png", f"{origin}/a/1.png", f"{recon}/a/1.png"): None,
+        ("c/3.png", f"{origin}/c/3.png", ""): f"no partner in {recon}",
+        ("a/up", f"{origin}/a/up", ""): skipped["a/up"],
+        ("b", f"{origin}/b", ""): skipped["b"],
+        ("b/2.png", "", f"{recon}/b/2.png"): f"no partner in {origin}",
+        ("c", "", f"{recon}/c"): f"{recon}/c cannot be searched: permission denied",
+    }
+    locked(recon)
+    with pytest.raises(ValueError, match=r"holds no image that can be read; .*recon cannot be searched: permission"):
+        pair_files(origin, [recon])
 
 
 def folders(origin: list[str], recon: list[str], folder: Path) -> tuple[Path, Path]:

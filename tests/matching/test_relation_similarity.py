@@ -1,3 +1,5 @@
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,6 +71,16 @@ def test_a_table_is_computed_once(tmp_path: Path) -> None:
     assert torch.equal(first, second)
     assert second.dtype == torch.float64
     assert [path.name for path in folder.iterdir()] == ["relation_similarity-ViT-B-32.openai_x.safetensors"]
+
+
+def test_whoever_may_read_new_files_may_read_a_table(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        cached_relation_similarity("key", Counted(), tmp_path)
+    finally:
+        os.umask(before)
+    [path] = tmp_path.iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_keys_do_not_share_a_table(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_sess.relations import PREDICATES, GeometricRelationModel, GeometricRelationsConfig
 from torchmetrics_sess.relations.geometric import predicate_scores
@@ -191,3 +192,18 @@ def enlarge(masks: Tensor, factor: int) -> Tensor:
 def test_settings_out_of_range_are_refused(min_score: float, max_triplets: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GeometricRelationsConfig(min_score, max_triplets)
+
+
+def test_masks_become_numbers_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmentation = Segmentation(soft(k=5, side=60).masks > 0.3, torch.ones(2, 5, dtype=torch.bool))
+    whole = predicate_scores(segmentation)
+    sizes = []
+
+    def pool(masks: Tensor, size: tuple[int, int]) -> Tensor:
+        sizes.append(masks.numel())
+        return adaptive_avg_pool2d(masks, size)
+
+    monkeypatch.setattr("torch.nn.functional.adaptive_avg_pool2d", pool)
+    monkeypatch.setattr("torchmetrics_sess.relations.geometric._PIXELS_AT_ONCE", 3 * 60 * 60, raising=False)
+    assert torch.equal(predicate_scores(segmentation), whole)
+    assert max(sizes) == 3 * 60 * 60

@@ -294,6 +294,14 @@ def test_files_that_hold_no_state_dictionary_are_refused(tmp_path: Path, content
         RelationHead.from_checkpoint(tmp_path / "ram.pth")
 
 
+@pytest.mark.parametrize("size", [0, 100, 2000])
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "ram.pth"
+    path.write_bytes((DATA / "tiny_ram.pth").read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"ram\.pth is not a file of plain tensors, and is not loaded"):
+        RelationHead.from_checkpoint(path)
+
+
 def test_a_missing_checkpoint_is_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         RelationHead.from_checkpoint(tmp_path / "ram.pth")

@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchmetrics_sess.report import Row
+from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report.charts import Axis, compare, histograms, scatter
 from torchmetrics_sess.report.summary import folder_labels, summarise
+from torchmetrics_sess.rows import Row
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 
 def row(score: float | None, name: str = "a.png", folder: str = "out", **metrics: float) -> Row:
-    return Row(folder, name, "", "", score, "ok" if score is not None else "broken", "SeSS", metrics)
+    return Row(FilePair(name, "", "", folder), score, "ok" if score is not None else "broken", metrics)
 
 
 @settings(derandomize=True, max_examples=100, deadline=None)

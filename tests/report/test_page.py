@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from torchmetrics_sess.report import Row
+from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report import page as page_module
 from torchmetrics_sess.report.page import Content, Shown, render, write_page
 from torchmetrics_sess.report.pictures import Picture
+from torchmetrics_sess.rows import Row
 
 HOSTILE = "<script>alert(1)</script> \"quoted\" & 'single' {{ 123 * 321 }}"
 
@@ -44,17 +45,27 @@ def source(tmp_path: Path) -> Path:
 
 def rows(count: int, folder: str = "out", **metrics: float) -> list[Row]:
     return [
-        Row(folder, f"{index}.png", "", "", index / count, "ok", "SeSS|v1", {**metrics, "psnr": float(index)})
+        Row(
+            FilePair(f"{index}.png", "", "", folder),
+            index / count,
+            metrics={**metrics, "psnr": float(index)},
+            signature="SeSS|v1",
+        )
         for index in range(count)
     ]
 
 
 def test_text_from_results_stays_text(source: Path, tmp_path: Path) -> None:
     scored = [
-        Row(f"{HOSTILE}{i}", HOSTILE, HOSTILE, HOSTILE, 0.5 + i / 10, "ok", HOSTILE, {HOSTILE: 1.0 + i})
+        Row(
+            FilePair(HOSTILE, HOSTILE, HOSTILE, f"{HOSTILE}{i}"),
+            0.5 + i / 10,
+            metrics={HOSTILE: 1.0 + i},
+            signature=HOSTILE,
+        )
         for i in range(2)
     ]
-    failed = Row(f"{HOSTILE}0", HOSTILE, "", "", None, HOSTILE, HOSTILE)
+    failed = Row(FilePair(HOSTILE, "", "", f"{HOSTILE}0"), None, HOSTILE, signature=HOSTILE)
     shown = [Shown(scored[0], [Picture("data:,", 1, 1, HOSTILE)]), Shown(scored[1], [], HOSTILE)]
     found = Elements(render(Content(source, [*scored, failed], shown, shown, notes=[HOSTILE]), tmp_path))
     assert found.count("script") == 1
@@ -75,7 +86,7 @@ def test_a_page_refers_to_nothing_but_the_results(source: Path, tmp_path: Path) 
 def test_of_many_pairs_the_lowest_are_listed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("_ROWS", "_FAILURES", "_DOTS", "_TRACES"):
         monkeypatch.setattr(page_module, limit, 10)
-    failed = [Row("out", f"broken {index}", "", "", None, "broken", "") for index in range(40)]
+    failed = [Row(FilePair(f"broken {index}", "", "", "out"), None, "broken") for index in range(40)]
     page = render(Content(source, [*rows(100), *rows(100, "other"), *failed]), tmp_path)
     names = re.findall(r'<td class="name">(\d+)\.png', page)
     assert names == [str(index // 2) for index in range(10)]
@@ -97,7 +108,7 @@ def test_more_folders_than_colours_share_one(source: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("scored", [0, 1])
 def test_a_report_of_next_to_nothing_is_one(scored: int, source: Path, tmp_path: Path) -> None:
-    failed = Row("out", "broken.png", "", "", None, "it is empty", "")
+    failed = Row(FilePair("broken.png", "", "", "out"), None, "it is empty")
     found = Elements(render(Content(source, [*rows(2)[:scored], failed]), tmp_path))
     headings = {"Summary", "Not scored"} | (
         {"Distribution of the scores", "SeSS and other metrics", "All pairs"} if scored else set()
@@ -108,7 +119,7 @@ def test_a_report_of_next_to_nothing_is_one(scored: int, source: Path, tmp_path:
 
 
 def test_headings_and_tables_are_named(source: Path, tmp_path: Path) -> None:
-    shown = [Shown(row, [Picture("data:,", 1, 1, f"Why {row.name}")]) for row in rows(2)]
+    shown = [Shown(row, [Picture("data:,", 1, 1, f"Why {row.pair.name}")]) for row in rows(2)]
     found = Elements(render(Content(source, rows(9), shown, shown), tmp_path))
     assert found.count("h1") == 1
     assert found.count("caption") == found.count("table") == 2
@@ -132,5 +143,5 @@ def test_a_report_replaces_a_report_but_no_other_page(source: Path, tmp_path: Pa
 
 
 def test_a_name_that_is_no_text_is_shown_all_the_same(source: Path, tmp_path: Path) -> None:
-    content = Content(source, [Row("out", "caf\udce9.png", "", "", 0.5, "ok", "SeSS")])
+    content = Content(source, [Row(FilePair("caf\udce9.png", "", "", "out"), 0.5, signature="SeSS")])
     assert r"caf\udce9.png" in write_page(content, tmp_path / "out").read_text(encoding="utf-8")

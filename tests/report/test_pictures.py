@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from torchmetrics_sess.report import Row
+from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report.pictures import choose_extremes, picture_pair
 from torchmetrics_sess.report.pixels import choose_unmeasured, measure
+from torchmetrics_sess.rows import Row
 
 
 def save(path: Path, level: int, size: tuple[int, int] = (40, 30)) -> str:
@@ -26,12 +27,12 @@ def save(path: Path, level: int, size: tuple[int, int] = (40, 30)) -> str:
 @settings(derandomize=True, max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.floats(0, 1)), max_size=12), st.integers(0, 4))
 def test_extremes_are_extreme_and_shown_once(content: list[tuple[str, float | None]], count: int) -> None:
-    rows = [Row(str(index), name, "", "", score, "ok", "") for index, (name, score) in enumerate(content)]
+    rows = [Row(FilePair(name, "", "", str(index)), score) for index, (name, score) in enumerate(content)]
     lowest, highest = choose_extremes(rows, count)
     for side in (lowest, highest):
         assert len(side) <= count
-        assert len({row.name for row in side}) == len(side)
-    chosen = [row.recon_folder for row in lowest + highest]
+        assert len({row.pair.name for row in side}) == len(side)
+    chosen = [row.pair.recon_folder for row in lowest + highest]
     assert len(set(chosen)) == len(chosen)
     scores = [row.score for row in rows if row.score is not None]
     if count and scores:
@@ -42,7 +43,7 @@ def test_extremes_are_extreme_and_shown_once(content: list[tuple[str, float | No
 
 
 def test_a_pair_is_pictured_small(tmp_path: Path) -> None:
-    row = Row("out", "a.png", save(tmp_path / "a.png", 250, (1500, 900)), save(tmp_path / "b.png", 0), 0.5, "ok", "")
+    row = Row(FilePair("a.png", save(tmp_path / "a.png", 250, (1500, 900)), save(tmp_path / "b.png", 0), "out"), 0.5)
     original, reconstruction = picture_pair(row)
     assert (original.width, original.height) == (560, 336)
     assert (reconstruction.width, reconstruction.height) == (40, 30)
@@ -60,8 +61,8 @@ def test_psnr_and_ssim_are_measured_where_they_can_be(tmp_path: Path) -> None:
         "larger": save(tmp_path / "larger.png", 100, (41, 30)),
         "missing": str(tmp_path / "missing.png"),
     }
-    rows = [Row("out", name, origin, path, 0.5, "ok", "", {"lpips": 0.25}) for name, path in paths.items()]
-    found = {row.name: row.metrics for row in measure(rows, torch.device("cpu"))}
+    rows = [Row(FilePair(name, origin, path, "out"), 0.5, metrics={"lpips": 0.25}) for name, path in paths.items()]
+    found = {row.pair.name: row.metrics for row in measure(rows, torch.device("cpu"))}
     assert found["same"] == {"psnr": float("inf"), "ssim": pytest.approx(1), "lpips": 0.25}
     assert found["other"]["psnr"] == pytest.approx(20 * np.log10(255 / 10), abs=1e-3)
     assert found["larger"] == found["missing"] == {"lpips": 0.25}

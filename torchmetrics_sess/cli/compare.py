@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite, isnan
+from math import isnan
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from torchmetrics_sess.cli.results import Row
     from torchmetrics_sess.comparison import ImageMetric
+    from torchmetrics_sess.rows import Row
 
 # What is compared by if nothing is named; `embedding` needs the network of `lite` once more.
 _USUAL = ("psnr", "ssim", "ms_ssim", "lpips", "dists", "clip", "vitscore")
@@ -123,13 +123,14 @@ class _Values:
         if row.score is not None:
             folder = self._folders.setdefault(row.pair.recon_folder, {name: [] for name in self.titles})
             for name, column in folder.items():
-                column.append(row.score if name == "sess" else row.values.get(name, float("nan")))
+                column.append(row.score if name == "sess" else row.metrics.get(name, float("nan")))
 
-    def means(self, folder: str) -> dict[str, float | None]:
+    def means(self, folder: str) -> dict[str, str | float | None]:
         """Return the mean of every metric but SeSS, as it is written into a file."""
+        from torchmetrics_sess.rows import json_number
+
         columns = self._folders.get(folder, {})
-        means = {name: _mean(column) for name, column in columns.items() if name != "sess"}
-        return {name: mean if mean is not None and isfinite(mean) else None for name, mean in means.items()}
+        return {name: json_number(_mean(column)) for name, column in columns.items() if name != "sess"}
 
     def show(self) -> None:
         """Print the means of every folder, and the rank correlation of every two metrics."""

@@ -81,10 +81,11 @@ def demo(
 
 def _report(folder: Path, scores: Mapping[str, Sequence[float]], scorer: Scorer, device: str) -> Path:
     from torchmetrics_sess.cli.report import make_report
-    from torchmetrics_sess.cli.results import ResultsFile, Row
+    from torchmetrics_sess.cli.results import ResultsFile
     from torchmetrics_sess.images import FilePair
     from torchmetrics_sess.photographs import NAMES
     from torchmetrics_sess.report import read_results
+    from torchmetrics_sess.rows import Row
 
     images, source = folder / "images", folder / "results.csv"
     _save(images)

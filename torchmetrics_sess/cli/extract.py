@@ -63,8 +63,8 @@ def extract(
     """Write the scene graph of every image: arrays as .safetensors, and objects and relations as .json.
 
     Folders are searched with their subfolders, which the output keeps. The graph of `a/photo.jpg` is called
-    `a/photo`; where several images of a folder would share that name, `a/photo.jpg`. An image that cannot be read is
-    named and left out, and the exit code is 1.
+    `a/photo`; where several images of a folder would share that name, `a/photo.jpg`. An image or a subfolder that
+    cannot be read is named and left out, and the exit code is 1.
 
     **Examples**
 
@@ -74,7 +74,8 @@ def extract(
     """
     with refusing(ValueError):
         overrides = parse_settings(settings)
-    files = _find(images)
+    skipped: list[str] = []
+    files = _find(images, skipped)
     if out.exists() and not out.is_dir():
         refuse(f"{out} is a file; name a folder")
 
@@ -88,19 +89,21 @@ def extract(
     with refusing(OSError):
         out.mkdir(parents=True, exist_ok=True)
 
-    failures = 0
+    for reason in skipped:
+        note(reason)
+    extracted = 0
     graphs = _extract(files, extractor, chosen, batch_size)
     for file, graph in track(graphs, len(files), "extracting"):
         if isinstance(graph, str):
             note(graph)
-            failures += 1
         else:
+            extracted += 1
             names = None if namer is None else namer(graph)
             _write(graph, file, out, scorer.signature(), masks=masks, names=names)
     console = results()
-    console.print(f"{len(files) - failures} of {len(files)} scene graphs are in {out}", soft_wrap=True)
+    console.print(f"{extracted} of {len(files)} scene graphs are in {out}", soft_wrap=True)
     console.print(f"\n{scorer.signature()}", soft_wrap=True)
-    if failures:
+    if skipped or extracted < len(files):
         raise typer.Exit(1)
 
 
@@ -115,6 +118,7 @@ def describe_graph(
         signature: names everything that can change the graph.
         names: what every object is called, if that is known.
     """
+    from torchmetrics_sess.geometry import mask_boxes
     from torchmetrics_sess.relations.vocabulary import PREDICATES
 
     if graph.masks is None:
@@ -130,11 +134,11 @@ def describe_graph(
                 "id": number,
                 "importance": importance[number],
                 "center": centers[number],
-                "bounding_box": _bounding_box(mask),
+                "bounding_box": box if any(box) else None,
                 "area": int(mask.sum()),
                 **_name(names, number),
             }
-            for number, mask in enumerate(graph.masks)
+            for number, (mask, box) in enumerate(zip(graph.masks, mask_boxes(graph.masks).tolist(), strict=True))
         ],
         "triplets": [
             {
@@ -156,13 +160,8 @@ def _name(names: Sequence[ObjectName] | None, number: int) -> dict[str, Any]:
     return {"name": name.name, "name_probability": name.probability, "name_sure": name.sure}
 
 
-def _bounding_box(mask: Tensor) -> list[int] | None:
-    """Return top, left, bottom and right, the last two beyond the mask; or None for an empty one."""
-    rows, columns = (mask.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
-    return [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1] if rows else None
-
-
-def _find(arguments: Sequence[Path]) -> list[_File]:
+def _find(arguments: Sequence[Path], skipped: list[str]) -> list[_File]:
+    """Return the images that arguments name; the reasons why subfolders are left out go to ``skipped``."""
     from torchmetrics_sess.images import find_images
 
     found: dict[Path, str] = {}
@@ -172,7 +171,7 @@ def _find(arguments: Sequence[Path]) -> list[_File]:
         if not argument.is_dir():
             found[argument] = argument.name
             continue
-        names = find_images(argument)
+        names = find_images(argument, lambda _, reason: skipped.append(reason))
         if not names:
             refuse(f"{argument} holds no image that can be read")
         found |= {argument / name: name for name in names}

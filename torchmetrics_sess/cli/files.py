@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torchmetrics_sess.atomic import replacing
 from torchmetrics_sess.cli.output import refuse, refusing
 
 
@@ -26,10 +27,5 @@ def written(path: Path) -> Iterator[Path]:
 
     The command ends if that fails; what was at ``path`` is then still there.
     """
-    part = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with refusing(OSError):
-            yield part
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with refusing(OSError), replacing(path) as part:
+        yield part

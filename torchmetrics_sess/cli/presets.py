@@ -15,7 +15,7 @@ def presets() -> None:
     from rich import box
     from rich.table import Table
 
-    from torchmetrics_sess.presets import preset_names
+    from torchmetrics_sess.presets import load_preset, preset_names
     from torchmetrics_sess.weights import WEIGHTS, path_of
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -24,7 +24,7 @@ def presets() -> None:
     table.add_column("size", justify="right")
     table.add_column("here")
     for preset in preset_names():
-        needed = [weight for weight in WEIGHTS.values() if preset in weight.presets]
+        needed = [WEIGHTS[name] for name in load_preset(preset).weights()]
         here = all(path_of(weight.name).exists() for weight in needed)
         table.add_row(
             preset,

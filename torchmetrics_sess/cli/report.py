@@ -14,8 +14,9 @@ from torchmetrics_sess.cli.output import note, refuse, refusing, results
 if TYPE_CHECKING:
     import torch
 
-    from torchmetrics_sess.report import Results, Row
+    from torchmetrics_sess.report import Results
     from torchmetrics_sess.report.page import Shown
+    from torchmetrics_sess.rows import Row
     from torchmetrics_sess.scoring import Scorer
 
 # Of more pairs, PSNR and SSIM take minutes, and the picture does not change.
@@ -120,7 +121,7 @@ def _measured(rows: Sequence[Row], device: torch.device, notes: list[str]) -> li
     if len(chosen) < len(lacking):
         notes.append(f"PSNR and SSIM were computed for {len(chosen)} pairs of {len(lacking)}, chosen at random.")
     left_out = [measured[index] for index in chosen if not is_measured(measured[index])]
-    lost = sum(not (Path(row.origin).is_file() and Path(row.recon).is_file()) for row in left_out)
+    lost = sum(not (Path(row.pair.origin).is_file() and Path(row.pair.recon).is_file()) for row in left_out)
     if lost:
         notes.append(
             f"PSNR and SSIM are missing for {lost} pairs, whose images were not found; relative paths start from the "

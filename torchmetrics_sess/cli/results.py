@@ -5,44 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from torchmetrics_sess.atomic import replacing
 from torchmetrics_sess.images import FilePair
-
-COLUMNS = ("recon_folder", "name", "origin", "recon", "score", "status", "signature")
-OK = "ok"
+from torchmetrics_sess.rows import COLUMNS, Row, from_json, to_json
 
 # What a power cut may cost, in seconds of work. A kill costs less: the system has what was written.
 _SYNC_EVERY = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What became of one pair.
-
-    Args:
-        pair: which one.
-        score: its score, or ``None`` if it has none.
-        status: ``"ok"``, or why there is no score, in one line.
-        values: further numbers by column; those that are left out are left empty.
-        sizes_differ: whether the two images did, if that is known; no file says so.
-    """
-
-    pair: FilePair
-    score: float | None
-    status: str = OK
-    values: Mapping[str, float] = field(default_factory=dict)
-    sizes_differ: bool = False
 
 
 class ResultsError(ValueError):
@@ -124,7 +103,8 @@ class ResultsFile:
         Raises:
             ResultsError: if the disk does not take them.
         """
-        self._write("".join(self._format(row) for row in rows))
+        lines = (replace(row, signature=self._signature).texts(self._columns) for row in rows)
+        self._write("".join(map(_line, lines)))
 
     def finish(self, summary: Sequence[Mapping[str, Any]]) -> None:
         """Make the file complete: for JSON, write it, with a summary of every folder and the command that made it."""
@@ -135,8 +115,7 @@ class ResultsFile:
         os.fsync(self._file.fileno())
         if self._journal == self.path:
             return
-        unfinished = self.path.with_name(f".{self.path.name}.new")
-        with unfinished.open("w", encoding="utf-8") as file:
+        with replacing(self.path) as part, part.open("w", encoding="utf-8") as file:
             head = {"signature": self._signature, "command": shlex.join(["sess", *sys.argv[1:]]), "summary": summary}
             file.write(json.dumps(head, indent=2)[: -len("\n}")] + ',\n  "pairs": [')
             self._file.seek(0)
@@ -144,11 +123,10 @@ class ResultsFile:
             next(records)
             for index, (fields, _) in enumerate(records):
                 file.write(",\n    " if index else "\n    ")
-                file.write(json.dumps(self._as_json(fields)))
+                file.write(to_json(dict(zip(self._header, fields, strict=True))))
             file.write("\n  ]\n}\n")
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(self.path)
         self._journal.unlink()
 
     def close(self) -> None:
@@ -225,13 +203,6 @@ class ResultsFile:
                 return
             yield fields, end
 
-    def _format(self, row: Row) -> str:
-        pair = row.pair
-        status = " ".join(row.status.split())
-        numbers = [row.values.get(column) for column in self._columns]
-        fixed = [pair.recon_folder, pair.name, pair.origin, pair.recon, _number(row.score), status, self._signature]
-        return _line([*fixed, *map(_number, numbers)])
-
     def _row(self, fields: list[str], pair: FilePair) -> Row:
         found = dict(zip(self._header, fields, strict=True))
         for column in ("recon_folder", "name", "origin", "recon"):
@@ -244,27 +215,18 @@ class ResultsFile:
         if found["signature"] != self._signature:
             raise ResultsError(f"{self.path} holds scores of another signature, {found['signature']}; {_REMEDY}")
         try:
-            values = {name: float(found[name]) for name in self._columns if found[name]}
-            return Row(pair, float(found["score"]) if found["score"] else None, found["status"], values)
+            return replace(Row.from_texts(found), pair=pair)
         except ValueError as error:
             raise ResultsError(f"{self.path} holds something else than numbers for {pair.name}; {_REMEDY}") from error
 
     def _read_json(self) -> bytes:
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            lines = [[_number(pair[name]) for name in self._header] for pair in content["pairs"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            pairs = from_json(self.path.read_text(encoding="utf-8"))
+            lines = [[pair[name] for name in self._header] for pair in pairs]
+        except (OSError, ValueError, KeyError) as error:
             columns = ",".join(self._header)
             raise ResultsError(f"{self.path} is no results file with the columns {columns}; {_REMEDY}") from error
         return "".join(_line(line) for line in [self._header, *lines]).encode("utf-8", _ERRORS)
-
-    def _as_json(self, fields: list[str]) -> dict[str, str | float | None]:
-        found: dict[str, str | float | None] = dict(zip(self._header, fields, strict=True))
-        for name in ("score", *self._columns):
-            number = float(found[name] or "nan")
-            # JSON knows no infinity.
-            found[name] = number if math.isfinite(number) else None
-        return found
 
 
 _REMEDY = "name another file, or pass --overwrite to start anew"
@@ -278,10 +240,6 @@ def _line(fields: Sequence[str]) -> str:
         # Only what a line may end with is quoted within it, hence both characters.
         csv.writer(text, lineterminator="\r\n").writerow(fields)
         return text.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _number(value: str | float | None) -> str:
-    return "" if value is None else value if isinstance(value, str) else repr(float(value))
 
 
 def _lock(file: BinaryIO) -> bool:

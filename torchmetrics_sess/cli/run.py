@@ -12,9 +12,10 @@ import typer
 
 from torchmetrics_sess.cli.output import note, refusing
 from torchmetrics_sess.cli.processes import Processes
-from torchmetrics_sess.cli.results import ResultsError, ResultsFile, Row
+from torchmetrics_sess.cli.results import ResultsError, ResultsFile
 from torchmetrics_sess.cli.stream import Measure, load_batches, score_batches, split
 from torchmetrics_sess.images import FilePair, pair_files, read_pairs
+from torchmetrics_sess.rows import Row
 from torchmetrics_sess.scoring import Scorer
 
 

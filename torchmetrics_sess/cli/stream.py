@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from torchmetrics_sess.cli.output import refuse, refusing
-from torchmetrics_sess.cli.results import OK, Row
 from torchmetrics_sess.engine import ImagePair
 from torchmetrics_sess.images import FilePair, read_image
 from torchmetrics_sess.pool import Networks
+from torchmetrics_sess.rows import OK, Row
 from torchmetrics_sess.scoring import Rescale, Scorer
 from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError
 
@@ -117,7 +117,7 @@ def score_batches(
         batches: what to compare; a batch that does not fit into memory goes through the networks in parts.
         scorer: how to compare it.
         device: where its networks are to work.
-        measures: what else to compare it by; the results are the ``values`` of a row.
+        measures: what else to compare it by; the results are the ``metrics`` of a row.
     """
     load_networks(scorer, device)
     waiting: deque[list[Row]] = deque()

@@ -9,7 +9,7 @@ from math import fsum
 from typing import Any
 
 from torchmetrics_sess.cli.output import results
-from torchmetrics_sess.cli.results import Row
+from torchmetrics_sess.rows import Row
 
 _WORST = 5
 _FAILURES_SHOWN = 20

@@ -13,7 +13,8 @@ weights = typer.Typer(
 )
 
 _Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="Weights, or presets, by name.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", help="Weights, or presets by name or YAML file.", show_default=False),
 ]
 
 
@@ -23,6 +24,7 @@ def list_weights() -> None:
     from rich import box
     from rich.table import Table
 
+    from torchmetrics_sess.presets import presets_with
     from torchmetrics_sess.weights import WEIGHTS, path_of
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -32,7 +34,7 @@ def list_weights() -> None:
     table.add_column("here")
     for weight in WEIGHTS.values():
         here = "yes" if path_of(weight.name).exists() else "no"
-        table.add_row(weight.name, f"{weight.size / 1e6:.0f} MB", ", ".join(weight.presets), here)
+        table.add_row(weight.name, f"{weight.size / 1e6:.0f} MB", ", ".join(presets_with([weight.name])), here)
     console = results()
     console.print(table)
     for weight in WEIGHTS.values():
@@ -111,15 +113,16 @@ def _is_right(name: str) -> bool:
 def _resolve(names: list[str]) -> list[str]:
     """Return the weights that ``names``, of weights or presets, stand for."""
     from torchmetrics_sess.config import nearest
+    from torchmetrics_sess.presets import load_preset, preset_names
     from torchmetrics_sess.weights import WEIGHTS
 
-    by_preset: dict[str, list[str]] = {}
-    for weight in WEIGHTS.values():
-        for preset in weight.presets:
-            by_preset.setdefault(preset, []).append(weight.name)
     resolved: dict[str, None] = {}
     for name in names:
-        if name not in WEIGHTS and name not in by_preset:
-            refuse(f"there are no weights {name!r}{nearest(name, [*WEIGHTS, *by_preset])}")
-        resolved |= dict.fromkeys([name] if name in WEIGHTS else by_preset[name])
+        if name in WEIGHTS:
+            resolved[name] = None
+        elif name in preset_names() or name.endswith((".yaml", ".yml")):
+            with refusing(ValueError, TypeError):
+                resolved |= dict.fromkeys(load_preset(name).weights())
+        else:
+            refuse(f"there are no weights {name!r}{nearest(name, [*WEIGHTS, *preset_names()])}")
     return list(resolved)

@@ -58,8 +58,7 @@ def missing_lite(preset: Preset) -> str | None:
 
 def missing_sess(preset: Preset) -> str | None:
     """Say which weights of ``preset`` are missing, if any."""
-    stages = (preset.segmenter, preset.relations, preset.encoder)
-    return _missing_weights([name for stage in stages for name in stage.weights()])
+    return _missing_weights(preset.weights())
 
 
 def _missing_weights(names: list[str]) -> str | None:

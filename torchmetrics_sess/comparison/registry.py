@@ -93,7 +93,8 @@ def available_metrics(preset: str | Path | Preset = "lite") -> list[str]:
     Args:
         preset: of ``sess``.
     """
-    return [name for name in METRICS if name not in missing_metrics(preset)]
+    missing = missing_metrics(preset)
+    return [name for name in METRICS if name not in missing]
 
 
 def missing_metrics(preset: str | Path | Preset = "lite") -> dict[str, str]:

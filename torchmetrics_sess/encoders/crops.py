@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from torchmetrics_sess.geometry import mask_boxes
 from torchmetrics_sess.stages import Image
 
 # Steps that make a PIL image RGB, or a tensor, as releases of open_clip name them: images here are both already.
@@ -28,11 +29,10 @@ def bounding_boxes(masks: Bool[Tensor, "*batch h w"]) -> Int64[Tensor, "*batch 4
         >>> bounding_boxes(mask).tolist()
         [1, 2, 4, 4]
     """
-    first, last = [], []
-    for occupied in (masks.any(-1).byte(), masks.any(-2).byte()):
-        first.append(occupied.argmax(-1))
-        last.append(occupied.shape[-1] - occupied.flip(-1).argmax(-1))
-    return torch.stack(first + last, -1)
+    top, left, bottom, right = mask_boxes(masks).unbind(-1)
+    height, width = masks.shape[-2:]
+    empty = bottom == 0
+    return torch.stack([top, left, bottom + empty * height, right + empty * width], -1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,14 @@ from torchmetrics_sess.encoders.crops import CropTransform, bounding_boxes
 from torchmetrics_sess.geometry import crisp_masks
 from torchmetrics_sess.precision import Precision
 from torchmetrics_sess.stages import Embeddings, Image, Segmentation
-from torchmetrics_sess.weights import WEIGHTS, MissingWeightError, fetch, is_offline
+from torchmetrics_sess.weights import (
+    WEIGHTS,
+    CorruptWeightError,
+    MissingWeightError,
+    fetch,
+    is_offline,
+    sha256_of,
+)
 
 # What the presets use is known file by file; all else open_clip finds, and vouches for, on its own.
 _KNOWN = {
@@ -33,13 +40,17 @@ class OpenClipEncoderConfig:
 
     Args:
         model: the architecture, by open_clip's name.
-        pretrained: its weights, by open_clip's name.
+        pretrained: its weights, by open_clip's name, or a local file.
         dtype: what the image tower computes in; the text tower stays in float32.
         crops_per_batch: crops that go through the network at once; changes memory, not scores.
 
+    Attributes:
+        sha256: of the local file, as it was when these settings were made; empty without one. They stand for this
+            content alone.
+
     Raises:
-        ValueError: if ``pretrained`` is empty, because random weights make no score, or ``crops_per_batch`` is not
-            positive.
+        ValueError: if ``pretrained`` is empty, because random weights make no score, or a file that cannot be read, or
+            ``crops_per_batch`` is not positive.
     """
 
     kind: ClassVar[str] = "open_clip"
@@ -48,10 +59,16 @@ class OpenClipEncoderConfig:
     pretrained: str = setting("laion2b_s32b_b79k", short="")
     dtype: Precision = setting("float32", short="")
     crops_per_batch: int = 64
+    sha256: str = field(init=False, default="", repr=False)
 
     def __post_init__(self) -> None:
         if not self.pretrained:
             raise ValueError("`pretrained` must name weights, got nothing")
+        if not self.weights() and Path(self.pretrained).is_file():
+            try:
+                object.__setattr__(self, "sha256", sha256_of(self.pretrained))
+            except OSError as error:
+                raise ValueError(f"`pretrained` must be a file that can be read: {error}") from error
         if self.crops_per_batch < 1:
             raise ValueError(f"`crops_per_batch` must be at least 1, got {self.crops_per_batch}")
 
@@ -61,11 +78,25 @@ class OpenClipEncoderConfig:
         return [] if known is None else [known]
 
     def digests(self) -> list[str]:
-        """Return the digest of the checkpoint, if it is one that the presets use."""
-        return [WEIGHTS[name].sha256[:8] for name in self.weights()]
+        """Return the digest of the checkpoint, if it is one that the presets use or a local file."""
+        digests = [WEIGHTS[name].sha256 for name in self.weights()] or [self.sha256]
+        return [digest[:8] for digest in digests if digest]
 
     def build(self, device: torch.device) -> OpenClipEncoder:
-        """Load the model with its text tower, frozen, on ``device``, fetching it if it is not on this machine."""
+        """Load the model with its text tower, frozen, on ``device``, fetching it if it is not on this machine.
+
+        Raises:
+            MissingWeightError: if the weights are not here and cannot be had.
+            CorruptWeightError: if a local file is another one by now.
+        """
+        if self.sha256:
+            if not Path(self.pretrained).is_file():
+                raise MissingWeightError(f"the weights {self.pretrained} are not there any more")
+            if sha256_of(self.pretrained) != self.sha256:
+                raise CorruptWeightError(
+                    f"{self.pretrained} has changed since this preset was loaded, and its signature would be wrong; "
+                    "load the preset again"
+                )
         return OpenClipEncoder.from_pretrained(
             self.model,
             self.pretrained,

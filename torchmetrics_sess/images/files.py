@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +50,8 @@ def pair_files(origin: Path, recons: Sequence[Path]) -> list[FilePair]:
 
     Returns:
         Every original with its counterpart in every one of ``recons``, sorted by name, so that those of one original
-        lie side by side; then whatever in ``recons`` has no original. Where the counterpart is missing, ``problem``
-        says so.
+        lie side by side; then whatever in ``recons`` has no original, and the subfolders of either side that could not
+        be searched. Where the counterpart is missing, ``problem`` says so.
 
     Raises:
         ValueError: if a path does not exist or is named twice, one is a file and another a folder, a folder holds no
@@ -67,13 +67,14 @@ def pair_files(origin: Path, recons: Sequence[Path]) -> list[FilePair]:
         raise ValueError("the same folder or file is named twice among those to compare with the original")
     if not origin.is_dir():
         return [FilePair(origin.name, str(origin), str(recon), str(recon)) for recon in recons]
-    origins = _find_some(origin)
+    origins, origins_skipped = _find_some(origin)
     partners = [_partners(origin, origins, recon) for recon in recons]
     pairs = [
         _pair(origin, name, recon, found) for name in origins for recon, found in zip(recons, partners, strict=True)
     ]
     for recon, found in zip(recons, partners, strict=True):
-        pairs += [FilePair(name, "", str(recon / name), str(recon), reason) for name, reason in found.alone.items()]
+        pairs += [FilePair(name, str(origin / name), "", str(recon), why) for name, why in origins_skipped.items()]
+        pairs += [FilePair(name, "", str(recon / name), str(recon), why) for name, why in found.alone.items()]
     return pairs
 
 
@@ -104,10 +105,15 @@ def read_pairs(path: Path) -> list[FilePair]:
     return pairs
 
 
-def find_images(folder: Path) -> list[str]:
+def find_images(folder: Path, on_skip: Callable[[str, str], None] | None = None) -> list[str]:
     """Find the files in ``folder`` and its subfolders whose extension is that of an image.
 
-    Hidden files and folders are passed over; links are followed.
+    Hidden files and folders are passed over; links are followed, unless they lead to a folder that they lie in.
+
+    Args:
+        folder: where to look.
+        on_skip: is called for every subfolder that is not searched, with its path relative to ``folder`` and the reason
+            in one sentence.
 
     Returns:
         Their paths relative to ``folder``, sorted: text, because millions of path objects fill a machine.
@@ -118,7 +124,7 @@ def find_images(folder: Path) -> list[str]:
         for extension, kind in Image.registered_extensions().items()
         if kind in Image.OPEN and kind not in _NOT_DECODED
     }
-    return sorted(name for name in _files(folder) if f".{name.rpartition('.')[2].lower()}" in extensions)
+    return sorted(name for name in _files(folder, on_skip) if f".{name.rpartition('.')[2].lower()}" in extensions)
 
 
 def read_image(path: str | Path) -> UInt8[Tensor, "3 h w"]:
@@ -148,23 +154,35 @@ def image_tensor(image: Image.Image) -> UInt8[Tensor, "3 h w"]:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def _files(folder: Path) -> Iterator[str]:
-    seen: set[str] = set()
-    for parent, subfolders, files in os.walk(folder, followlinks=True):
-        # A link to a folder above would otherwise be walked down for ever.
-        real = os.path.realpath(parent)
-        if real in seen:
+def _files(folder: Path, on_skip: Callable[[str, str], None] | None) -> Iterator[str]:
+    def skip(path: str, reason: str) -> None:
+        if on_skip is not None:
+            on_skip(os.path.relpath(path, folder), f"{path} {reason}")
+
+    def unreadable(error: OSError) -> None:
+        skip(error.filename, f"cannot be searched: {_cause(error, folder)}")
+
+    # The folders that every folder lies in, by where they really are: a link to one of them would lead round for ever.
+    above: dict[Path, frozenset[str]] = {}
+    for parent, subfolders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        here, real = Path(parent), os.path.realpath(parent)
+        ancestors = above.get(here.parent, frozenset())
+        if real in ancestors:
+            skip(parent, f"is not searched: it is a link to {real}, which it lies in")
             subfolders.clear()
             continue
-        seen.add(real)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        inside = Path(parent).relative_to(folder)
+        above[here] = ancestors | {real}
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        inside = here.relative_to(folder)
         yield from (str(inside / name) for name in files if not name.startswith("."))
 
 
 @dataclass(frozen=True, slots=True)
 class _Partners:
-    """The counterpart of originals by name, why others have none, and what is left over on the other side, and why."""
+    """The counterpart of originals by name, why others have none, and what is left over on the other side, and why.
+
+    What is left over includes subfolders that could not be searched.
+    """
 
     by_name: dict[str, str]
     missing: dict[str, str]
@@ -172,7 +190,8 @@ class _Partners:
 
 
 def _partners(origin: Path, origins: Sequence[str], recon: Path) -> _Partners:
-    recons = set(_find_some(recon))
+    recon_names, skipped = _find_some(recon)
+    recons = set(recon_names)
     partners = {name: name for name in origins if name in recons}
     origins_left = _by_stem(name for name in origins if name not in partners)
     recons_left = _by_stem(recons.difference(partners))
@@ -188,7 +207,7 @@ def _partners(origin: Path, origins: Sequence[str], recon: Path) -> _Partners:
         alone |= dict.fromkeys(candidates, ambiguous or f"no partner in {origin}")
     if not partners:
         raise ValueError(f"no image in {origin} has a partner of the same name in {recon}")
-    return _Partners(partners, missing, dict(sorted(alone.items())))
+    return _Partners(partners, missing, dict(sorted(alone.items())) | skipped)
 
 
 def _pair(origin: Path, name: str, recon: Path, found: _Partners) -> FilePair:
@@ -208,11 +227,14 @@ def _listed_pair(path: Path, row: dict[str, str | None], line: int) -> FilePair:
     )
 
 
-def _find_some(folder: Path) -> list[str]:
-    found = find_images(folder)
+def _find_some(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the images of a folder, at least one, and why subfolders were skipped."""
+    skipped: dict[str, str] = {}
+    found = find_images(folder, skipped.__setitem__)
     if not found:
-        raise ValueError(f"{folder} holds no image that can be read")
-    return found
+        reasons = "".join(f"; {reason}" for reason in skipped.values())
+        raise ValueError(f"{folder} holds no image that can be read{reasons}")
+    return found, skipped
 
 
 def _by_stem(names: Iterable[str]) -> defaultdict[str, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from torchmetrics_sess.atomic import replacing
 from torchmetrics_sess.relations.vocabulary import PREDICATES
 
 
@@ -66,7 +66,7 @@ def cached_relation_similarity(
         ValueError: if ``key`` cannot be part of a file name.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     if not key or not all(character.isalnum() or character in "._-" for character in key):
         raise ValueError(f"`key` must consist of letters, digits, '.', '_' and '-', got {key!r}")
@@ -85,10 +85,9 @@ def cached_relation_similarity(
 
     table = compute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
-        complete = Path(temporary) / path.name
-        save_file({"relation_similarity": table.contiguous()}, complete)
-        complete.replace(path)
+    with replacing(path) as part:
+        # What the format's own writer makes, nobody else may read.
+        part.write_bytes(save({"relation_similarity": table.contiguous()}))
     return table
 
 

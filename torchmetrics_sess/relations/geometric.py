@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,7 +17,10 @@ from torchmetrics_sess.stages import Relations, Segmentation
 
 _GRID = 24
 _NAMES = ("on", "over", "beside", "in", "enclosing", "attached to", "in front of")
+_VOCABULARY = torch.tensor([PREDICATES.index(predicate) for predicate in _NAMES], device="cpu")
 _EPSILON = 1e-6
+# So many pixels of masks are numbers at once (64 MiB), not all of them.
+_PIXELS_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ class GeometricRelationModel:
     def _relate(self, segmentation: Segmentation) -> Relations:
         scores = predicate_scores(segmentation)
         best, name = scores.max(dim=1)
-        vocabulary = torch.tensor([PREDICATES.index(predicate) for predicate in _NAMES], device=best.device)
+        # Without waiting for what the device still has to do.
+        vocabulary = _VOCABULARY.to(best.device, non_blocking=True)
         k = best.shape[-1]
         valid = segmentation.valid
         allowed = valid[:, :, None] & valid[:, None, :] & ~torch.eye(k, dtype=torch.bool, device=best.device)
@@ -100,7 +104,7 @@ class GeometricRelationModel:
 
 def predicate_scores(segmentation: Segmentation) -> Float[Tensor, "b p k k"]:
     """Score the seven predicates of ``_NAMES``, in that order, for every ordered pair (subject, object)."""
-    masks = functional.adaptive_avg_pool2d(segmentation.masks.float(), (_GRID, _GRID))
+    masks = _on_grid(segmentation.masks)
     below, beside = _contacts(masks), _contacts(masks.mT)
     lower, upper = _borders(masks)
     left, right = _borders(masks.mT)
@@ -132,8 +136,14 @@ def geometric_probabilities(segmentation: Segmentation) -> Float[Tensor, "b p k 
     """Return the scores of all 56 predicates, of which those that are not geometric are 0."""
     scores = predicate_scores(segmentation)
     spread = scores.new_zeros(scores.shape[0], len(PREDICATES), *scores.shape[2:])
-    spread[:, [PREDICATES.index(name) for name in _NAMES]] = scores
-    return spread
+    return spread.index_copy_(1, _VOCABULARY.to(scores.device, non_blocking=True), scores)
+
+
+def _on_grid(masks: Bool[Tensor, "b k h w"] | Float[Tensor, "b k h w"]) -> Float[Tensor, "b k r c"]:
+    """Return how much of every cell of the grid lies in each mask."""
+    step = max(1, _PIXELS_AT_ONCE // masks[0, 0].numel())
+    parts = [functional.adaptive_avg_pool2d(part.float(), (_GRID, _GRID)) for part in masks.flatten(0, 1).split(step)]
+    return torch.cat(parts).unflatten(0, masks.shape[:2])
 
 
 def _contacts(masks: Float[Tensor, "b k r c"]) -> Float[Tensor, "b k k"]:

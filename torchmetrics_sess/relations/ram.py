@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import pickle
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,7 +18,7 @@ from torchmetrics_sess.config import setting
 from torchmetrics_sess.precision import Precision
 from torchmetrics_sess.relations.vocabulary import PREDICATES
 from torchmetrics_sess.stages import Relations, Segmentation
-from torchmetrics_sess.weights import WEIGHTS, fetch
+from torchmetrics_sess.weights import WEIGHTS, fetch, sha256_of
 
 # What the header of a file calls the one size that no tensor tells.
 _HEADS = "num_attention_heads"
@@ -75,7 +73,7 @@ class RamRelationConfig:
         """Return the digest of the checkpoint."""
         if self.checkpoint is None:
             return [WEIGHTS["ram"].sha256[:8]]
-        return [_digest(self.checkpoint, Path(self.checkpoint).stat().st_mtime_ns)]
+        return [sha256_of(self.checkpoint)[:8]]
 
     def build(self, device: torch.device) -> RamRelationModel:
         """Load the checkpoint, frozen, on ``device``, fetching the released one if it is not on this machine."""
@@ -362,12 +360,6 @@ class RamRelationModel(nn.Module):
         return logits.sigmoid()
 
 
-@cache
-def _digest(path: str, modified: int) -> str:
-    """Return the first hexadecimal digits of the SHA-256 of a file, which is read once for each time it was changed."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
-
-
 def _read(path: Path) -> tuple[dict[str, Tensor], int]:
     """Return the tensors of a checkpoint, and the number of attention heads that it names, else the published one."""
     if path.suffix == ".safetensors":
@@ -383,7 +375,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], int]:
             raise ValueError(f"{path} is not a file of plain tensors, and is not loaded: {error}") from error
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"{path} is not a file of plain tensors, and is not loaded: {error}") from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise ValueError(f"{path} is not a state dictionary: it must map parameter names to tensors")

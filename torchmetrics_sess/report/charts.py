@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from torchmetrics_sess.report.results import Row
 from torchmetrics_sess.report.summary import Summary
+from torchmetrics_sess.rows import Row
 
 T = TypeVar("T")
 
@@ -220,7 +220,7 @@ def compare(summaries: Sequence[Summary], rows: Sequence[Row], *, traces: int) -
     across = Axis.over(row.score for row in scored if row.score is not None)
     stops: dict[str, list[tuple[int, float]]] = {}
     for row in scored:
-        stops.setdefault(row.name, []).append((levels[row.recon_folder], across.place(row.score or 0.0)))
+        stops.setdefault(row.pair.name, []).append((levels[row.pair.recon_folder], across.place(row.score or 0.0)))
     found = [Trace(name, sorted(places)) for name, places in stops.items() if len(places) > 1]
     return Comparison(across, [_level(summary, across) for summary in summaries], _spread(found, traces), len(found))
 

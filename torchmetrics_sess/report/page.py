@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from torchmetrics_sess.__about__ import __version__
+from torchmetrics_sess.atomic import replacing
 from torchmetrics_sess.report.charts import compare, histograms, scatter
 from torchmetrics_sess.report.pictures import Picture
-from torchmetrics_sess.report.results import Row
 from torchmetrics_sess.report.summary import summarise
+from torchmetrics_sess.rows import Row
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -75,13 +76,9 @@ def write_page(content: Content, folder: Path) -> Path:
     check_target(folder)
     page = render(content, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         # A file name need not be valid text.
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

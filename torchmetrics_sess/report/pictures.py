@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from torchmetrics_sess.report.results import Row
+from torchmetrics_sess.rows import Row
 from torchmetrics_sess.scoring import Scorer
 
 # Pixels on the longer side of an image that is shown beside its partner.
@@ -39,8 +39,9 @@ def choose_extremes(rows: Sequence[Row], count: int) -> tuple[list[Row], list[Ro
     """Choose up to ``count`` lowest and highest scores, each original once on either side and no pair on both.
 
     Examples:
-        >>> rows = [Row("out", name, "", "", score, "ok", "") for name, score in (("a", 0.2), ("b", 0.9), ("c", 0.5))]
-        >>> [[row.name for row in side] for side in choose_extremes(rows, 2)]
+        >>> from torchmetrics_sess.images import FilePair
+        >>> rows = [Row(FilePair(name, "", ""), score) for name, score in (("a", 0.2), ("b", 0.9), ("c", 0.5))]
+        >>> [[row.pair.name for row in side] for side in choose_extremes(rows, 2)]
         [['a', 'c'], ['b']]
     """
     ascending = sorted((row for row in rows if row.score is not None), key=lambda row: row.score or 0.0)
@@ -58,10 +59,10 @@ def picture_explanation(row: Row, scorer: Scorer, device: torch.device) -> list[
     from torchmetrics_sess.explanation import explain_pair
     from torchmetrics_sess.images import read_image
 
-    images = read_image(row.recon), read_image(row.origin)
+    images = read_image(row.pair.recon), read_image(row.pair.origin)
     explanation = explain_pair(scorer, *images, device)
     most = ", ".join(f"{_in_words(entry)} {entry['contribution']:.3f}" for entry in explanation.to_rows()[:3])
-    alt = f"Why {row.name} scores {explanation.score:.3f}: both images with their objects. Most is lost by {most}."
+    alt = f"Why {row.pair.name} scores {explanation.score:.3f}: both images with their objects. Most is lost by {most}."
     with io.BytesIO() as file:
         explanation.plot()[0].savefig(file, format="png", dpi=120)
         with Image.open(file) as image:
@@ -75,7 +76,7 @@ def picture_pair(row: Row) -> list[Picture]:
         ValueError: if an image cannot be read.
     """
     pictures = []
-    for what, path in (("The original", row.origin), ("The reconstruction", row.recon)):
+    for what, path in (("The original", row.pair.origin), ("The reconstruction", row.pair.recon)):
         image = _read(path)
         image.thumbnail((_SHOWN, _SHOWN))
         pictures.append(_picture(image, f"{what}, {Path(path).name}"))
@@ -87,7 +88,7 @@ def _first_of_each_name(rows: Sequence[Row], count: int) -> list[Row]:
     for row in rows:
         if len(first) == count:
             break
-        first.setdefault(row.name, row)
+        first.setdefault(row.pair.name, row)
     return list(first.values())
 
 

@@ -10,7 +10,7 @@ from math import isnan
 import numpy as np
 import torch
 
-from torchmetrics_sess.report.results import Row
+from torchmetrics_sess.rows import Row
 
 NAMES = ("psnr", "ssim")
 
@@ -35,7 +35,7 @@ def measure(rows: Sequence[Row], device: torch.device) -> Iterator[Row]:
     metrics = image_metrics(NAMES, device)
     for row in rows:
         try:
-            images, references = [read_image(row.recon)], [read_image(row.origin)]
+            images, references = [read_image(row.pair.recon)], [read_image(row.pair.origin)]
         except ValueError:
             yield row
             continue

@@ -4,38 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from math import isfinite, isnan
 from pathlib import Path
 
-COLUMNS = ("recon_folder", "name", "origin", "recon", "score", "status", "signature")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is known of one pair.
-
-    Args:
-        recon_folder: the reconstructions that it belongs to: a codec, or one of its settings.
-        name: what to call it: the path of the original within its folder.
-        origin: path of the original.
-        recon: path of the reconstruction.
-        score: the score, or ``None`` if there is none.
-        status: ``ok``, or the reason why there is no score.
-        signature: what the score was computed with.
-        metrics: what other metrics say, by column.
-    """
-
-    recon_folder: str
-    name: str
-    origin: str
-    recon: str
-    score: float | None
-    status: str
-    signature: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
+from torchmetrics_sess.images import FilePair
+from torchmetrics_sess.rows import COLUMNS, OK, Row, from_json
 
 
 @dataclass(frozen=True)
@@ -54,7 +29,8 @@ class Results:
 def read_results(path: Path) -> Results:
     """Read a file that ``sess score --out`` or ``sess compare --out`` wrote.
 
-    Of a pair that occurs twice, because its run was taken up again, the last row counts.
+    Of a pair that occurs twice, because its run was taken up again, the last row counts. A metric that is NaN has no
+    value.
 
     Args:
         path: a ``.csv`` or ``.json`` file.
@@ -112,45 +88,26 @@ def _read_csv(text: str, path: Path) -> tuple[list[Row], bool]:
 
 def _read_json(text: str, path: Path) -> list[Row]:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
-    pairs = content.get("pairs") if isinstance(content, dict) else None
-    if not isinstance(pairs, list):
-        raise ValueError(f"{path} holds no list `pairs`, as a file of `sess score --out` or `sess compare --out` does")
-    rows = []
-    for number, pair in enumerate(pairs, 1):
-        where = f"{path}, pair {number}"
-        if not isinstance(pair, dict):
-            raise ValueError(f"{where}: {pair!r} is not a mapping")
-        if missing := [column for column in COLUMNS if column not in pair]:
-            raise ValueError(f"{where}: no value for {', '.join(missing)}")
-        rows.append(_row({key: "" if value is None else str(value) for key, value in pair.items()}, where))
-    return rows
+        pairs = from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return [_row(pair, f"{path}, pair {number}") for number, pair in enumerate(pairs, 1)]
 
 
-def _row(values: dict[str, str], where: str) -> Row:
-    texts = {column: values.pop(column) for column in COLUMNS if column != "score"}
-    score = _number(values.pop("score"), "score", where)
-    if texts["status"] == "ok" and (score is None or not isfinite(score)):
+def _row(texts: dict[str, str], where: str) -> Row:
+    try:
+        row = Row.from_texts(texts)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if row.status == OK and (row.score is None or not isfinite(row.score)):
         raise ValueError(f"{where}: the status is ok, but the score is no finite number")
-    metrics = {name: _number(value, name, where) for name, value in values.items()}
-    return Row(
-        **texts,
-        score=score if texts["status"] == "ok" else None,
-        metrics={name: value for name, value in metrics.items() if value is not None},
+    return replace(
+        row,
+        score=row.score if row.status == OK else None,
+        metrics={name: value for name, value in row.metrics.items() if not isnan(value)},
     )
 
 
-def _number(text: str, column: str, where: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{where}: `{column}` must be a number, got {text!r}") from None
-    return None if isnan(value) else value
-
-
 def _latest(rows: Iterable[Row]) -> list[Row]:
-    return list({(row.recon_folder, row.name, row.origin, row.recon): row for row in rows}.values())
+    latest: dict[FilePair, Row] = {row.pair: row for row in rows}
+    return list(latest.values())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
 
-from torchmetrics_sess.report.results import Row
+from torchmetrics_sess.rows import Row
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,15 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
     """Sum the pairs of every folder up, in the order in which the folders occur.
 
     Examples:
-        >>> rows = [Row("out", f"{i}.png", "", "", score, "ok", "") for i, score in enumerate((0.8, 0.9, 1.0))]
+        >>> from torchmetrics_sess.images import FilePair
+        >>> rows = [Row(FilePair(f"{i}.png", "", ""), score) for i, score in enumerate((0.8, 0.9, 1.0))]
         >>> [summary] = summarise(rows)
         >>> len(summary.scores), round(summary.mean, 3), summary.lowest
         (3, 0.9, 0.8)
     """
     by_folder: dict[str, list[Row]] = {}
     for row in rows:
-        by_folder.setdefault(row.recon_folder, []).append(row)
+        by_folder.setdefault(row.pair.recon_folder, []).append(row)
     labels = folder_labels(list(by_folder))
     return [_summarise(folder, labels[folder], members) for folder, members in by_folder.items()]
 

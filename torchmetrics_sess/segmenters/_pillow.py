@@ -38,7 +38,7 @@ def resize_bilinear(image: UInt8[Tensor, "c h w"], size: tuple[int, int]) -> UIn
 def _resize_axis(image: UInt8[Tensor, "c h w"], axis: int, length: int) -> UInt8[Tensor, "c new_h new_w"]:
     if image.shape[axis] == length:
         return image
-    index, weight = (tensor.to(image.device) for tensor in _taps(image.shape[axis], length))
+    index, weight = (tensor.to(image.device, non_blocking=True) for tensor in _taps(image.shape[axis], length))
     shape = [1, 1, 1]
     shape[axis] = length
     total = torch.tensor(1 << (_FRACTION_BITS - 1), dtype=torch.int32, device=image.device)

@@ -22,6 +22,7 @@ from torch.nn.functional import interpolate, pad
 from torchvision.ops import nms
 
 from torchmetrics_sess.config import setting
+from torchmetrics_sess.geometry import mask_boxes
 from torchmetrics_sess.precision import Precision
 from torchmetrics_sess.segmenters._pillow import resize_bilinear
 from torchmetrics_sess.segmenters._sam_networks import PromptDecoder, encode_images
@@ -361,13 +362,8 @@ def _areas(masks: Bool[Tensor, "k h w"]) -> Int[Tensor, " k"]:
 
 def _boxes(masks: Bool[Tensor, "k h w"]) -> Int64[Tensor, "k 4"]:
     """Return (left, top, right, bottom) of every mask, the last pixel included; zeros for an empty mask."""
-    edges = []
-    for axis in (1, 2):
-        # Bytes, because reductions of booleans are many times slower.
-        occupied = masks.view(torch.uint8).amax(dim=axis)
-        edges.append((occupied.argmax(dim=1), occupied.shape[1] - 1 - occupied.flip(1).argmax(dim=1)))
-    (left, right), (top, bottom) = edges
-    return torch.stack([left, top, right, bottom], dim=1) * occupied.amax(dim=1, keepdim=True)
+    top, left, bottom, right = mask_boxes(masks).unbind(1)
+    return torch.stack([left, top, right - 1, bottom - 1], dim=1).clamp(min=0)
 
 
 def _pack(masks: Bool[Tensor, "k h w"]) -> UInt8[Tensor, "k bytes"]:

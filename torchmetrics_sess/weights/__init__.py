@@ -4,7 +4,7 @@
 """
 
 from torchmetrics_sess.weights.registry import WEIGHTS
-from torchmetrics_sess.weights.store import fetch, fetch_all, home, is_offline, path_of, verify
+from torchmetrics_sess.weights.store import fetch, fetch_all, home, is_offline, path_of, sha256_of, verify
 from torchmetrics_sess.weights.weight import CorruptWeightError, MissingWeightError, Weight
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "home",
     "is_offline",
     "path_of",
+    "sha256_of",
     "verify",
 ]

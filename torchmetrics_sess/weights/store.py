@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock
@@ -98,6 +99,36 @@ def verify(name: str) -> None:
     _remember_checked(weight)
 
 
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in hex.
+
+    The file is read in full the first time in a process, and again once its size or time has changed.
+
+    Raises:
+        OSError: if it cannot be read.
+
+    Examples:
+        >>> sha256_of(os.devnull)[:8]
+        'e3b0c442'
+    """
+    path = Path(path).resolve()
+    stat = path.stat()
+    return _known_sha256(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _known_sha256(path: Path, *state: int) -> str:
+    return _read_sha256(path)
+
+
+def _read_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _weight(name: str) -> Weight:
     if name not in WEIGHTS:
         from torchmetrics_sess.config import nearest
@@ -107,14 +138,10 @@ def _weight(name: str) -> Weight:
 
 
 def _check(weight: Weight, path: Path, remedy: str) -> None:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != weight.sha256:
+    found = _read_sha256(path)
+    if found != weight.sha256:
         raise CorruptWeightError(
-            f"{path} is not the `{weight.name}` weights: its SHA-256 is {digest.hexdigest()}, expected "
-            f"{weight.sha256}. {remedy}"
+            f"{path} is not the `{weight.name}` weights: its SHA-256 is {found}, expected {weight.sha256}. {remedy}"
         )
 
 
@@ -169,9 +196,11 @@ def _bring(weight: Weight, path: Path) -> None:
 
 
 def _advice(reasons: Mapping[str, str]) -> str:
+    from torchmetrics_sess.presets import presets_with
+
     weights = [_weight(name) for name in reasons]
     size = f"{sum(weight.size for weight in weights) / 1e6:.0f} MB"
-    presets = [preset for preset in weights[0].presets if all(preset in weight.presets for weight in weights)]
+    presets = presets_with(reasons)
     who = f"preset {presets[0]!r} needs" if len(presets) == 1 else f"presets {' and '.join(map(repr, presets))} need"
     needed = f", which the {who}," if presets else ""
     places = [f"{weight.source} to {path_of(weight.name)}" for weight in weights]

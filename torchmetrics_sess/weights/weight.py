@@ -31,7 +31,6 @@ class Weight:
         sha256: of the whole file.
         licence: as stated by where it comes from.
         source: the file that it is, and where.
-        presets: the presets that need it.
         command: what a user can type to get it.
         obtain: brings the file to the path given; what it leaves there after an error, it is given again next time.
         find: looks for a copy that other software keeps on this machine; the cache then holds a link to it.
@@ -43,7 +42,6 @@ class Weight:
     sha256: str
     licence: str
     source: str
-    presets: tuple[str, ...]
     command: str
     obtain: Callable[[Weight, Path], None]
     find: Callable[[Weight], Path | None] = nowhere
