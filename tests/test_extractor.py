@@ -72,7 +72,7 @@ def test_every_image_gets_a_sound_graph(
     images: dict[str, Tensor], graphs: dict[str, SceneGraph], preset: Preset
 ) -> None:
     assert isinstance(preset.relations, GeometricRelationsConfig)
-    assert {len(graph) for graph in graphs.values()} == {25}
+    assert {len(graph) for graph in graphs.values()} == {64}
     for name, graph in graphs.items():
         assert all(torch.isfinite(getattr(graph, field)).all() for field in FIELDS if field != "masks"), name
         assert all(getattr(graph, field).device.type == "cpu" for field in FIELDS)

@@ -148,7 +148,7 @@ def test_what_is_saved_is_what_was_given(tmp_path: Path) -> None:
         ("importance", torch.ones(2), r"`importance` must be \[3\] .* got \[2\]"),
         ("relation", torch.ones(3, 2, dtype=torch.int64), r"`relation` must be \[3, 3\] .* got \[3, 2\]"),
         ("confidence", torch.ones(3), r"`confidence` must be \[3, 3\] .* got \[3\]"),
-        ("image_feature", torch.ones(5), r"`image_feature` must be \[4\] .* got \[5\]"),
+        ("image_feature", torch.ones(5, 1), r"`image_feature` must be \[e\], got shape \[5, 1\]"),
         ("masks", torch.ones(2, 5, 6, dtype=torch.bool), r"`masks` must be \[3, H, W\], got \[2, 5, 6\]"),
         ("masks", torch.ones(3, 30, dtype=torch.bool), r"`masks` must be \[3, H, W\], got \[3, 30\]"),
     ],

@@ -37,4 +37,4 @@ def test_every_jpeg_is_above_the_photograph_without_its_subject(name: str) -> No
     sess.update([tensor(distortions()[t](name)) for t in titles], [tensor(open_photograph(name))] * len(titles))
     scores = dict(zip(titles, sess.compute().tolist(), strict=True))
     erased, other = scores.pop("subject erased"), scores.pop("another photograph")
-    assert min(scores.values()) > erased > other
+    assert min(scores.values()) > max(erased, other)

@@ -55,7 +55,7 @@ def describe(config: Any, *, long: bool = False) -> str:
     Examples:
         >>> from torchmetrics_sess.matching import MatchingConfig
         >>> describe(MatchingConfig(iterations=3))
-        'sequential,it3,a0.25,b0.05,t0.2,img0.05,one_to_one,slack0,floor-1'
+        'sequential,it3,a0.25,b0.05,t0.2,img0.05,one_to_one,slack0,mean,floor-1,sameNone,width0.1,e1'
     """
     parts = []
     for field in dataclasses.fields(config):

@@ -40,7 +40,7 @@ class SceneGraphExtractor:
         >>> extractor = load_preset("lite").build(torch.device("cpu"))
         >>> [graph] = extractor(torch.rand(1, 3, 64, 96))
         >>> len(graph), graph.masks.shape, bool(graph.importance.sum().isclose(torch.tensor(1.0)))
-        (25, torch.Size([25, 64, 96]), True)
+        (64, torch.Size([64, 64, 96]), True)
     """
 
     def __init__(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import torchmetrics_sess.encoders
+from torchmetrics_sess.config import from_mapping
 from torchmetrics_sess.encoders import DinoEncoder, DinoEncoderConfig
 from torchmetrics_sess.encoders.dino import load_descriptors
 from torchmetrics_sess.stages import Segmentation
@@ -81,5 +82,5 @@ def test_the_descriptors_are_constants_that_the_signature_names(release: Literal
 
 
 def test_unknown_descriptors_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"`descriptors` must be one of .*, got 'mine'"):
-        DinoEncoderConfig(descriptors="mine")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"descriptors` must be one of .*, got 'mine'"):
+        from_mapping(DinoEncoderConfig, {"descriptors": "mine"}, where="encoder")
