@@ -76,7 +76,7 @@ def test_every_image_gets_a_sound_graph(
     for name, graph in graphs.items():
         assert all(torch.isfinite(getattr(graph, field)).all() for field in FIELDS if field != "masks"), name
         assert all(getattr(graph, field).device.type == "cpu" for field in FIELDS)
-        norms = torch.cat([graph.features, graph.image_feature[None]]).norm(dim=1)
+        norms = torch.cat([graph.features.norm(dim=1), graph.image_feature.norm()[None]])
         torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=1e-5)
         assert graph.importance.min() > 0
         assert graph.importance.sum().item() == pytest.approx(1, abs=1e-5)

@@ -241,7 +241,7 @@ def test_the_preset_is_built_from_its_checkpoints(
     table = preset.predicate_similarity(built)
     torch.testing.assert_close(table, predicate_similarity_from_text(encoder))
     [kept] = (tmp_path / "home").glob("relation_similarity-*")
-    assert "tiny-sess-reference-laion2b_s32b_b79k" in kept.name
+    assert kept.name.startswith("relation_similarity-open_clip-")
     assert torch.equal(preset.predicate_similarity(extractor), table)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from torchmetrics_sess.geometry import crisp_masks, mask_centers
@@ -182,7 +183,7 @@ def limit_width(image: Image, max_width: int | None) -> Image:
     return pixels[0] / 255
 
 
-def to_device(images: Sequence[Image], device: torch.device) -> list[Image]:
+def to_device(images: Sequence[Shaped[Tensor, "_ _ _"]], device: torch.device) -> list[Tensor]:
     """Bring images to a device, as it gets to them; to the host, by the time that this returns."""
     # A copy to the host that does not block may be read before it has arrived; towards a device, order is kept.
     return [image.to(device, non_blocking=device.type != "cpu") for image in images]

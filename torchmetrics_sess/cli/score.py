@@ -57,8 +57,8 @@ def score(
         sess score kodak/ bpg/ webp/ jpeg/ --out scores.csv    three codecs, every score in a file
         sess score pairs.csv --out scores.json                 a list of pairs
         sess score kodak/ decoded/ --set matching.theta=0.1    a setting changed
-        sess score kodak/ decoded/ --rescale baseline          unrelated photographs score 0, not the baseline
-        sess score kodak/ decoded/ --cache graphs/             originals need no second look in later runs
+        sess score kodak/ decoded/ --rescale baseline          unrelated photographs score 0
+        sess score kodak/ decoded/ --cache graphs/             later runs read no original again
         sess score kodak/ decoded/ --device cuda --devices 4   shared among four GPUs
     """
     from torchmetrics_sess.cli.processes import launch
