@@ -282,7 +282,9 @@ class TestObjectImportance:
 class TestImportanceConfig:
     def test_signature_names_every_setting(self) -> None:
         assert describe(ImportanceConfig()) == "k1_2.5,k2_3,k3_0.8,spectral_residual,cut0,floor0,focus1"
-        assert describe(ImportanceConfig(k3=1.0, saliency="segmenter")) == "k1_2.5,k2_3,k3_1,segmenter,cut0,floor0,focus1"
+        assert (
+            describe(ImportanceConfig(k3=1.0, saliency="segmenter")) == "k1_2.5,k2_3,k3_1,segmenter,cut0,floor0,focus1"
+        )
 
     def test_reads_from_plain_values(self) -> None:
         config = from_mapping(ImportanceConfig, {"k1": 2, "saliency": "segmenter"}, where="importance")
