@@ -114,8 +114,7 @@ class Explanation:
             - ``kind``: ``"matched"``, ``"unmatched in target"``, ``"unmatched in preds"`` or ``"whole image"``
             - ``target``, ``preds``: the numbers of the objects, or None
             - ``similarity``: of the two objects after matching, or of the whole images; None without a match
-            - ``weight``: how much of the score rests on this row; all weights sum to 1, but for the same factor as
-              the contributions, see above
+            - ``weight``: how much of the score rests on this row; all sum to 1, but for the factor above
             - ``target_importance``, ``preds_importance``: of the two objects, or None
             - ``contribution``: to the loss; all contributions sum to ``loss``
         """

@@ -136,7 +136,8 @@ def geometric_probabilities(segmentation: Segmentation) -> Float[Tensor, "b p k 
     """Return the scores of all 56 predicates, of which those that are not geometric are 0."""
     scores = predicate_scores(segmentation)
     spread = scores.new_zeros(scores.shape[0], len(PREDICATES), *scores.shape[2:])
-    return spread.index_copy_(1, _VOCABULARY.to(scores.device, non_blocking=True), scores)
+    every: Tensor = spread.index_copy_(1, _VOCABULARY.to(scores.device, non_blocking=True), scores)
+    return every
 
 
 def _on_grid(masks: Bool[Tensor, "b k h w"] | Float[Tensor, "b k h w"]) -> Float[Tensor, "b k r c"]:

@@ -22,7 +22,7 @@ FORMAT = "torchmetrics-sess/relation-tokens/1"
 class TokenRecord(NamedTuple):
     """What is kept of one annotated image.
 
-    Args:
+    Attributes:
         name: of the image.
         tokens: of the annotated objects, ``[n, d]``.
         origins: where each token comes from, see ``torchmetrics_sess.relations.tokens.Origin``, ``[n]``.
@@ -46,7 +46,7 @@ class TokenRecord(NamedTuple):
 class TokenBatch(NamedTuple):
     """Images of different numbers of objects, padded to a common one.
 
-    Args:
+    Attributes:
         tokens: zeros in empty slots, ``[b, k, d]``.
         valid: which slots hold an object, ``[b, k]``.
         target: which (predicate, subject, object) are annotated, ``[b, 56, k, k]``.
