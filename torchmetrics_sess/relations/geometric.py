@@ -136,15 +136,15 @@ def geometric_probabilities(segmentation: Segmentation) -> Float[Tensor, "b p k 
     """Return the scores of all 56 predicates, of which those that are not geometric are 0."""
     scores = predicate_scores(segmentation)
     spread = scores.new_zeros(scores.shape[0], len(PREDICATES), *scores.shape[2:])
-    every: Tensor = spread.index_copy_(1, _VOCABULARY.to(scores.device, non_blocking=True), scores)
-    return every
+    return spread.index_copy_(1, _VOCABULARY.to(scores.device, non_blocking=True), scores)
 
 
 def _on_grid(masks: Bool[Tensor, "b k h w"] | Float[Tensor, "b k h w"]) -> Float[Tensor, "b k r c"]:
     """Return how much of every cell of the grid lies in each mask."""
     step = max(1, _PIXELS_AT_ONCE // masks[0, 0].numel())
     parts = [functional.adaptive_avg_pool2d(part.float(), (_GRID, _GRID)) for part in masks.flatten(0, 1).split(step)]
-    return torch.cat(parts).unflatten(0, masks.shape[:2])
+    on_grid: Tensor = torch.cat(parts).unflatten(0, masks.shape[:2])
+    return on_grid
 
 
 def _contacts(masks: Float[Tensor, "b k r c"]) -> Float[Tensor, "b k k"]:
