@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from torchmetrics_sess import explain, release_networks
+from torchmetrics_sess import explain
 from torchmetrics_sess.images import read_image
-from torchmetrics_sess.presets import Preset
+from torchmetrics_sess.pool import PooledNetworks
 
 pytestmark = pytest.mark.usefixtures("stub_networks")
 
@@ -116,11 +116,10 @@ def test_a_missing_matplotlib_is_one_line(
 def test_missing_weights_are_one_line(sess: Sess, pair: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchmetrics_sess.weights import MissingWeightError
 
-    def build(self: Preset, device: object) -> None:
+    def fetch(self: PooledNetworks, device: object) -> None:
         raise MissingWeightError("nothing here")
 
-    release_networks()
-    monkeypatch.setattr(Preset, "build", build)
+    monkeypatch.setattr(PooledNetworks, "on", fetch)
     run = sess("explain", *pair)
     assert (run.exit_code, run.stderr) == (2, "sess: nothing here\n")
 
