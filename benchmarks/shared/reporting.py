@@ -41,7 +41,9 @@ def write_results(name: str, rows: Sequence[Mapping[str, Any]], command: Sequenc
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"command": list(command), "machine": machine(), "rows": list(rows)}, indent=2) + "\n")
+    # Where folders lie is nobody's business.
+    shown = [Path(part).name if Path(part).is_absolute() else part for part in command]
+    path.write_text(json.dumps({"command": shown, "machine": machine(), "rows": list(rows)}, indent=2) + "\n")
     return path
 
 
