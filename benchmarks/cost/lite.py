@@ -27,11 +27,11 @@ from torchmetrics_sess import SemanticSimilarityScore
 from torchmetrics_sess.precision import full_precision
 from torchmetrics_sess.segmenters.dino import DinoSegmenterConfig, squash
 
-PAIRS, SIDE, SEEDS = 4, 512, 5
+PAIRS, SIDE, SEEDS = 4, 512, 8
 GROWTHS = {
     "pairs": [{"pairs": pairs} for pairs in (1, 2, PAIRS, 8, 16)],
     "side": [{"side": side} for side in (128, 256, SIDE, 1024, 2048)],
-    "regions": [{"seeds": seeds} for seeds in (2, 4, SEEDS, 6, 8)],
+    "regions": [{"seeds": seeds} for seeds in (2, 4, 5, SEEDS, 12)],
 }
 
 
