@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.matching.config import MatchingConfig
 
 RELEASED = MatchingConfig()
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +96,8 @@ def match_graphs(
         (1.0, [(0, 0), (1, 1)])
     """
     known = _read_relation_similarity(relation_similarity)
-    problem = _pose(_read(a, "a", len(known)), _read(b, "b", len(known)), config, "a", "b")
-    return _solve(problem, known, config)
+    compared = _compare(_read(a, "a", len(known)), _read(b, "b", len(known)), "a", "b")
+    return _solve(_pose(compared, config), known, config)
 
 
 def match_graph_pairs(
@@ -123,21 +126,73 @@ def match_graph_pairs(
         >>> match_graph_pairs([], [], relation_similarity=torch.eye(56))
         []
     """
-    if len(graphs_a) != len(graphs_b):
-        raise ValueError(f"`graphs_a` and `graphs_b` must be as many, got {len(graphs_a)} and {len(graphs_b)}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"`threads` must be at least 1, got {threads}")
+    _check_threads(threads)
     known = _read_relation_similarity(relation_similarity)
-    problems = []
-    for k, (a, b) in enumerate(zip(graphs_a, graphs_b, strict=True)):
-        name_a, name_b = f"graphs_a[{k}]", f"graphs_b[{k}]"
-        problems.append(_pose(_read(a, name_a, len(known)), _read(b, name_b, len(known)), config, name_a, name_b))
+    compared = _compare_all(graphs_a, graphs_b, len(known))
+    return _in_threads(lambda pair: _solve(_pose(pair, config), known, config), compared, threads)
 
-    workers = min(threads or _processors(), len(problems))
-    if workers <= 1:
-        return [_solve(problem, known, config) for problem in problems]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda problem: _solve(problem, known, config), problems))
+
+class PreparedPairs:
+    """Pairs of scene graphs that are to be matched many times over, with other settings each time.
+
+    What no setting changes, the cosines of features and the distances of positions, is computed once.
+
+    Args:
+        graphs_a: the scene graphs of some images; their features are not kept.
+        graphs_b: as many others; the k-th is matched with the k-th of ``graphs_a``.
+        relation_similarity: similarity of every two predicates, ``[p, p]``.
+
+    Raises:
+        ValueError: as for ``match_graph_pairs``.
+
+    Examples:
+        >>> pairs = PreparedPairs([], [], relation_similarity=torch.eye(56))
+        >>> len(pairs), pairs.scores(MatchingConfig())
+        (0, [])
+    """
+
+    def __init__(
+        self,
+        graphs_a: Sequence[SceneGraph],
+        graphs_b: Sequence[SceneGraph],
+        relation_similarity: Float[Tensor, "p q"],
+    ) -> None:
+        self._known = _read_relation_similarity(relation_similarity)
+        self._compared = _compare_all(graphs_a, graphs_b, len(self._known))
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self._compared)
+
+    def scores(
+        self,
+        config: MatchingConfig,
+        importance: tuple[Sequence[NDArray[np.float64]], Sequence[NDArray[np.float64]]] | None = None,
+        only: Sequence[int] | None = None,
+        threads: int | None = None,
+    ) -> list[float]:
+        """Return the scores that ``match_graph_pairs`` would give.
+
+        Args:
+            config: the settings.
+            importance: of the objects of every pair's first and second graph, to count in place of their own, each
+                positive and with a sum of 1.
+            only: which pairs to match; by default, all of them.
+            threads: how many pairs to match at a time, which changes no result; by default one per available processor.
+
+        Raises:
+            ValueError: if ``threads`` is below 1.
+        """
+        _check_threads(threads)
+
+        def score(index: int) -> float:
+            pair = self._compared[index]
+            if importance is not None:
+                weights = (np.maximum(side[index], np.finfo(np.float64).tiny) for side in importance)
+                pair = pair._replace(**dict(zip(("importance_a", "importance_b"), weights, strict=True)))
+            return _solve(_pose(pair, config), self._known, config).score
+
+        return _in_threads(score, range(len(self)) if only is None else only, threads)
 
 
 class _Nodes(NamedTuple):
@@ -148,6 +203,18 @@ class _Nodes(NamedTuple):
     importance: NDArray[np.float64]
     relation: NDArray[np.int64]
     image_feature: NDArray[np.float64]
+
+
+class _Compared(NamedTuple):
+    """Two scene graphs side by side, as far as no setting takes part in it."""
+
+    cosine: NDArray[np.float64]
+    nearness: NDArray[np.float64]
+    relation_a: NDArray[np.int64]
+    relation_b: NDArray[np.int64]
+    importance_a: NDArray[np.float64]
+    importance_b: NDArray[np.float64]
+    image_cosine: float
 
 
 class _Problem(NamedTuple):
@@ -203,7 +270,7 @@ def _read_relation_similarity(relation_similarity: Tensor) -> NDArray[np.float64
     return known
 
 
-def _pose(a: _Nodes, b: _Nodes, config: MatchingConfig, name_a: str, name_b: str) -> _Problem:
+def _compare(a: _Nodes, b: _Nodes, name_a: str, name_b: str) -> _Compared:
     if a.features.shape[1] != b.features.shape[1]:
         raise ValueError(
             f"`{name_a}` and `{name_b}` must come from one encoder, "
@@ -214,18 +281,29 @@ def _pose(a: _Nodes, b: _Nodes, config: MatchingConfig, name_a: str, name_b: str
             f"`{name_a}` and `{name_b}` must come from one encoder, "
             f"got image features of {len(a.image_feature)} and {len(b.image_feature)} numbers"
         )
-    alike = np.maximum(a.features @ b.features.T, config.cosine_floor)
-    if config.probability_center is not None:
-        alike = same_thing(alike, config.probability_center, config.probability_width)
     offset = a.centers[:, None] - b.centers[None, :]
-    nearness = 1 - (offset**2).sum(-1) / 2
-    return _Problem(
-        similarity=(1 - config.theta) * alike + config.theta * nearness,
+    return _Compared(
+        cosine=a.features @ b.features.T,
+        nearness=1 - (offset**2).sum(-1) / 2,
         relation_a=a.relation,
         relation_b=b.relation,
         importance_a=a.importance,
         importance_b=b.importance,
-        image_score=max(float(a.image_feature @ b.image_feature), config.cosine_floor),
+        image_cosine=float(a.image_feature @ b.image_feature),
+    )
+
+
+def _pose(compared: _Compared, config: MatchingConfig) -> _Problem:
+    alike = np.maximum(compared.cosine, config.cosine_floor)
+    if config.probability_center is not None:
+        alike = same_thing(alike, config.probability_center, config.probability_width)
+    return _Problem(
+        similarity=(1 - config.theta) * alike + config.theta * compared.nearness,
+        relation_a=compared.relation_a,
+        relation_b=compared.relation_b,
+        importance_a=compared.importance_a,
+        importance_b=compared.importance_b,
+        image_score=max(compared.image_cosine, config.cosine_floor),
     )
 
 
@@ -284,6 +362,29 @@ def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
         unmatched_a=torch.from_numpy(unmatched_a),
         unmatched_b=torch.from_numpy(unmatched_b),
     )
+
+
+def _compare_all(graphs_a: Sequence[SceneGraph], graphs_b: Sequence[SceneGraph], predicates: int) -> list[_Compared]:
+    if len(graphs_a) != len(graphs_b):
+        raise ValueError(f"`graphs_a` and `graphs_b` must be as many, got {len(graphs_a)} and {len(graphs_b)}")
+    compared = []
+    for k, (a, b) in enumerate(zip(graphs_a, graphs_b, strict=True)):
+        name_a, name_b = f"graphs_a[{k}]", f"graphs_b[{k}]"
+        compared.append(_compare(_read(a, name_a, predicates), _read(b, name_b, predicates), name_a, name_b))
+    return compared
+
+
+def _check_threads(threads: int | None) -> None:
+    if threads is not None and threads < 1:
+        raise ValueError(f"`threads` must be at least 1, got {threads}")
+
+
+def _in_threads(solve: Callable[[T], R], tasks: Sequence[T], threads: int | None) -> list[R]:
+    workers = min(threads or _processors(), len(tasks))
+    if workers <= 1:
+        return [solve(task) for task in tasks]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(solve, tasks))
 
 
 def _processors() -> int:
