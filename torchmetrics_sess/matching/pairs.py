@@ -19,6 +19,8 @@ from torchmetrics_sess.matching.config import MatchingConfig
 
 RELEASED = MatchingConfig()
 
+_PAIRS_AT_ONCE = 32
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -188,11 +190,17 @@ class PreparedPairs:
         def score(index: int) -> float:
             pair = self._compared[index]
             if importance is not None:
-                weights = (np.maximum(side[index], np.finfo(np.float64).tiny) for side in importance)
-                pair = pair._replace(**dict(zip(("importance_a", "importance_b"), weights, strict=True)))
-            return _solve(_pose(pair, config), self._known, config).score
+                a, b = (np.maximum(side[index], np.finfo(np.float64).tiny) for side in importance)
+                pair = pair._replace(importance_a=a, importance_b=b)
+            problem = _pose(pair, config)
+            similarity, plan, *_ = _match(problem, self._known, config)
+            return _score(float((plan * similarity).sum()), problem.image_score, config)
 
-        return _in_threads(score, range(len(self)) if only is None else only, threads)
+        chosen = range(len(self)) if only is None else only
+        # A task of its own for every pair would cost more than matching it.
+        parts = [chosen[start : start + _PAIRS_AT_ONCE] for start in range(0, len(chosen), _PAIRS_AT_ONCE)]
+        scored = _in_threads(lambda part: [score(index) for index in part], parts, threads)
+        return [each for part in scored for each in part]
 
 
 class _Nodes(NamedTuple):
@@ -332,10 +340,25 @@ def same_thing(cosine: NDArray[np.float64], center: float, width: float) -> NDAr
 
 
 def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
+    similarity, plan, matched, unmatched_a, unmatched_b = _match(problem, known, config)
+    graph_score = float((plan * similarity).sum())
+    return MatchResult(
+        score=_score(graph_score, problem.image_score, config),
+        graph_score=graph_score,
+        image_score=problem.image_score,
+        similarity=torch.from_numpy(similarity),
+        plan=torch.from_numpy(plan),
+        assignment=[(i, j) for i, j in np.argwhere(matched > 0).tolist()],
+        unmatched_a=torch.from_numpy(unmatched_a),
+        unmatched_b=torch.from_numpy(unmatched_b),
+    )
+
+
+def _match(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig) -> tuple[NDArray[np.float64], ...]:
     # Only a caller that matches should wait for the compiler to load.
     from torchmetrics_sess.matching.kernel import match
 
-    similarity, plan, matched, unmatched_a, unmatched_b = match(
+    return match(
         problem.similarity,
         problem.relation_a,
         problem.relation_b,
@@ -350,18 +373,11 @@ def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
         float(config.slack),
         config.balance == "lower",
     )
-    graph_score = float((plan * similarity).sum())
-    score = (1 - config.image_weight) * graph_score + config.image_weight * problem.image_score
-    return MatchResult(
-        score=score if config.exponent == 1 else max(score, 0.0) ** config.exponent,
-        graph_score=graph_score,
-        image_score=problem.image_score,
-        similarity=torch.from_numpy(similarity),
-        plan=torch.from_numpy(plan),
-        assignment=[(i, j) for i, j in np.argwhere(matched > 0).tolist()],
-        unmatched_a=torch.from_numpy(unmatched_a),
-        unmatched_b=torch.from_numpy(unmatched_b),
-    )
+
+
+def _score(graph_score: float, image_score: float, config: MatchingConfig) -> float:
+    score = (1 - config.image_weight) * graph_score + config.image_weight * image_score
+    return score if config.exponent == 1 else max(score, 0.0) ** config.exponent
 
 
 def _compare_all(graphs_a: Sequence[SceneGraph], graphs_b: Sequence[SceneGraph], predicates: int) -> list[_Compared]:

@@ -98,12 +98,12 @@ def agreement(
     drawn = np.array(
         [
             [statistic.compute(statistic.values[name][chosen], human[chosen]) for name in names]
-            for chosen in _resamples(references, resamples, seed)
+            for chosen in resamples_of(references, resamples, seed)
         ]
     )
     return Agreement(
         value={name: statistic.compute(found, human) for name, found in statistic.values.items()},
-        interval={name: _interval(drawn[:, i]) for i, name in enumerate(names)},
+        interval={name: interval_of(drawn[:, i]) for i, name in enumerate(names)},
         p_values={
             (names[i], names[j]): _p_value(drawn[:, i] - drawn[:, j]) for i in range(len(names)) for j in range(i)
         },
@@ -166,7 +166,8 @@ def _logistic(x: Numbers, low: float, span: float, middle: float, width: float) 
     return np.asarray(low + span * expit((x - middle) / width))
 
 
-def _resamples(references: Sequence[Hashable], resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+def resamples_of(references: Sequence[Hashable], resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Draw reference images anew, with replacement: yields the indices of all judgements of those drawn."""
     members: dict[Hashable, list[int]] = {}
     for index, reference in enumerate(references):
         members.setdefault(reference, []).append(index)
@@ -176,7 +177,8 @@ def _resamples(references: Sequence[Hashable], resamples: int, seed: int) -> Ite
         yield np.concatenate([groups[group] for group in generator.integers(len(groups), size=len(groups))])
 
 
-def _interval(drawn: Numbers) -> tuple[float, float]:
+def interval_of(drawn: Numbers) -> tuple[float, float]:
+    """Return the middle 95 % of what was drawn, NaN left out."""
     # A resample in which nothing varies has no correlation.
     drawn = drawn[~np.isnan(drawn)]
     if len(drawn) == 0:
