@@ -19,6 +19,7 @@ from torchmetrics_sess.cli.output import note, refuse, refusing, results
 if TYPE_CHECKING:
     from torchmetrics_sess.comparison import ImageMetric
     from torchmetrics_sess.judgements import Analysis, Answers, Codec, Rater, Reliability, Table
+    from torchmetrics_sess.judgements.analysis import ImagePaths
     from torchmetrics_sess.judgements.datasets import Judgements
 
 Dataset: TypeAlias = Literal["ratings", "tid2013", "kadid", "sis", "nights", "csv"]
@@ -94,7 +95,7 @@ def agree(
     from torchmetrics_sess.cli.stream import open_device
     from torchmetrics_sess.comparison import MissingMetricError, available_metrics, image_metrics
     from torchmetrics_sess.judgements import datasets
-    from torchmetrics_sess.judgements.analysis import draw
+    from torchmetrics_sess.judgements.analysis import analyse, draw, image_pairs
     from torchmetrics_sess.judgements.answers import read_answers
     from torchmetrics_sess.presets import load_preset
 
@@ -122,9 +123,12 @@ def agree(
         compared = image_metrics([name.strip() for name in names], chosen, preset=preset_used)
 
     content: list[dict[str, Any]] = []
+    with refusing(ValueError):
+        values = _measure(judged, compared, batch_size)
     for index, judgements in enumerate(judged):
         with refusing(ValueError):
-            analysis = _analyse(judgements, compared, batch_size, resamples, seed)
+            columns = {name: [found[pair] for pair in image_pairs(judgements)] for name, found in values.items()}
+            analysis = analyse(judgements, columns, resamples=resamples, seed=seed)
         if index:
             results().print()
         _show(analysis, str(source) if dataset == "ratings" else dataset)
@@ -242,21 +246,19 @@ def _check_extra() -> None:
         ) from error
 
 
-def _analyse(
-    judgements: Judgements, metrics: Mapping[str, ImageMetric], batch_size: int, resamples: int, seed: int
-) -> Analysis:
-    import numpy as np
-
+def _measure(
+    judged: Sequence[Judgements], metrics: Mapping[str, ImageMetric], batch_size: int
+) -> dict[str, dict[ImagePaths, float]]:
+    """Return what every metric says of every pair of images, each looked at once."""
     from torchmetrics_sess.cli.progress import track
-    from torchmetrics_sess.judgements.analysis import analyse, image_pairs, measure
+    from torchmetrics_sess.judgements.analysis import image_pairs, measure
 
-    pairs = image_pairs(judgements)
+    pairs = sorted({pair for judgements in judged for pair in image_pairs(judgements)})
     values: dict[str, list[float]] = {name: [] for name in metrics}
     for batch in track(measure(pairs, metrics, batch_size), math.ceil(len(pairs) / batch_size), "comparing"):
         for name, found in batch.items():
             values[name] += found
-    columns = {name: np.array(found) for name, found in values.items()}
-    return analyse(judgements, columns, resamples=resamples, seed=seed)
+    return {name: dict(zip(pairs, found, strict=True)) for name, found in values.items()}
 
 
 def _show(analysis: Analysis, source: str) -> None:

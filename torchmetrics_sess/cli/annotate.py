@@ -153,26 +153,19 @@ def _readable(pairs: Sequence[FilePair]) -> list[FilePair]:
 
 def _examples() -> list[Example]:
     """Return what the steps look like, on photographs that ship with the package."""
-    from torchmetrics_sess.cli.distortions import compress, distortions
+    from torchmetrics_sess.cli.distortions import distortions
     from torchmetrics_sess.judgements.server import Example
     from torchmetrics_sess.photographs import open_photograph
 
-    changed = distortions()
+    def example(step: int, name: str, change: str, text: str) -> Example:
+        return Example(step, text, open_photograph(name), distortions()[change](name))
 
-    def small(name: str, side: int) -> Example:
-        photograph = open_photograph(name)
-        shrunk = photograph.resize((side, round(side * photograph.height / photograph.width)))
-        step, text = (3, "the cup can be told, what is in it and around it cannot.") if name == "coffee" else (2, "")
-        return Example(step, text, photograph, compress(shrunk.resize(photograph.size), 30))
-
+    coffee = open_photograph("coffee")
+    coarse = coffee.resize((24, 16)).resize(coffee.size)
     return [
-        Example(5, "compressed a little, and darker.", open_photograph("cat"), changed["darker"]("cat")),
-        Example(
-            4, "coarse, but all that matters can be told.", open_photograph("astronaut"), changed["JPEG 5"]("astronaut")
-        ),
-        small("coffee", 24),
-        Example(
-            2, "the rocket is gone; the place is left.", open_photograph("rocket"), changed["subject erased"]("rocket")
-        ),
-        Example(1, "another picture.", open_photograph("coffee"), changed["another photograph"]("coffee")),
+        example(5, "cat", "darker", "darker, that is all."),
+        example(4, "astronaut", "JPEG 5", "coarse, but all that matters can be told."),
+        Example(3, "that it is a cup can be told; what is in it and around it, not.", coffee, coarse),
+        example(2, "rocket", "subject erased", "the rocket is gone; the place is left."),
+        example(1, "coffee", "another photograph", "another picture."),
     ]

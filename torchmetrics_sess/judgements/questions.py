@@ -43,10 +43,10 @@ def next_turn(catalogue: Catalogue, storage: Storage, rater: str, turns: Sequenc
         return None
     chance = random.Random(f"{study.seed}|{rater}|{position}")  # noqa: S311 - nothing is to be kept secret
     kind = study.kinds[position // _BLOCK % len(study.kinds)]
-    drawn, flipped = chance.random(), chance.random() < 0.5
+    drawn = chance.random()
     if position > 1 and drawn < study.checks:
         checks = [check for check in catalogue.checks.values() if check.kind == kind]
-        return Turn(rater, position, chance.choice(checks).key, "check", flipped)
+        return Turn(rater, position, chance.choice(checks).key, "check", False)
     if drawn > 1 - study.repeats:
         repeated = {turn.question for turn in turns if turn.role == "repeat"}
         earlier = [
@@ -56,11 +56,13 @@ def next_turn(catalogue: Catalogue, storage: Storage, rater: str, turns: Sequenc
         ]
         if earlier:
             turn = chance.choice(earlier)
-            return Turn(rater, position, turn.question, "repeat", not turn.flipped)
+            return Turn(rater, position, turn.question, "repeat", kind == "choose" and not turn.flipped)
 
     asked = {turn.question for turn in turns}
     left = [question for question in catalogue.questions.values() if question.key not in asked]
-    left = [question for question in left if question.kind == kind] or left
+    if all(question.kind != kind for question in left):
+        kind = next((question.kind for question in left), kind)
+    left = [question for question in left if question.kind == kind]
     if not left:
         return None
     answered, open_ = storage.counts()
@@ -74,7 +76,7 @@ def next_turn(catalogue: Catalogue, storage: Storage, rater: str, turns: Sequenc
     else:
         apart = separation(storage.answers())
         best = min(left, key=lambda each: (_told_apart(each, apart), answered.get(each.key, 0), own_order[each.key]))
-    return Turn(rater, position, best.key, "question", flipped)
+    return Turn(rater, position, best.key, "question", best.kind == "choose" and chance.random() < 0.5)
 
 
 def separation(answers: Iterable[Answer]) -> Separation:

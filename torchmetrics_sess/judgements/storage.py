@@ -183,7 +183,7 @@ class Storage:
             signature = self._open_connection.execute("SELECT value FROM about WHERE name = 'signature'").fetchone()[0]
         for kind, rater, origin, recon, other, value, role, codec, other_codec, answered, seconds, flipped in rows:
             shown = [(recon, codec), (other, other_codec)]
-            (recon, codec), (other, other_codec) = reversed(shown) if flipped else shown
+            (recon, codec), (other, other_codec) = reversed(shown) if flipped and other else shown
             yield Answer(
                 _kind(kind),
                 rater,

@@ -16,7 +16,7 @@ from torchmetrics_sess.config import nearest
 from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.judgements.answers import KINDS, STEPS, Kind
 
-_STEPS = ("nothing", "little", "about half", "nearly all", "everything")
+_STEPS = ("nothing", "little", "about half", "nearly all", "all of it")
 _MEANINGS = (
     "It could be another picture. What the original is about is gone.",
     "One can guess what it was about, but the main things are gone or cannot be recognised.",

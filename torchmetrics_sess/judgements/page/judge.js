@@ -3,7 +3,7 @@
 const part = (id) => document.getElementById(id);
 const QUESTIONS = {
   rate: "How much of what the original shows is kept?",
-  choose: "On which side is more of what the original shows kept?",
+  choose: "Which side keeps more of what the original shows?",
 };
 const KEYS = {
   rate: { 1: 1, 2: 2, 3: 3, 4: 4, 5: 5 },
@@ -228,7 +228,7 @@ part("answers").addEventListener("click", (event) => {
   if (value) answer(/^\d$/.test(value) ? Number(value) : value);
 });
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.matches("input")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target instanceof HTMLInputElement) return;
   const key = event.key.toLowerCase();
   if (key === "u" && (!part("judging").hidden || !part("over").hidden)) undo();
   if (part("judging").hidden) return;
