@@ -186,11 +186,11 @@ class _People:
                 "one rater: how far people agree, and what a metric can reach, cannot be told", soft_wrap=True
             )
         else:
-            ceiling = "2AFC" if choices else "SRCC"
+            most = "no metric can exceed 2AFC" if choices else "the best metric can be expected to reach SRCC"
             console.print(
                 f"{len(self.kept.raters)} raters: Krippendorff's alpha {_text(found.alpha)}, "
                 f"split-half {_text(found.split_half)}\n"
-                f"the best metric can be expected to reach {ceiling} {_text(found.ceiling)}; "
+                f"{most} {_text(found.ceiling)}; "
                 f"one person in its place, {_text(found.one_person)}",
                 soft_wrap=True,
             )

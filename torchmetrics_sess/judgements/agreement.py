@@ -111,11 +111,23 @@ def agreement(
 
 
 def logistic_fit(values: Numbers, human: Numbers) -> Numbers:
-    """Map values onto the scale of people by the increasing logistic curve with four parameters that fits best.
+    """Map values onto the scale of people by the curve of ``logistic_curve``.
 
     That is what VQEG does before it takes Pearson's correlation: how a metric spreads its values is not held against
-    it. Infinite values, such as the PSNR of equal images, count as the nearest finite ones. Where no curve can be
-    fitted, the values stay as they are.
+    it.
+
+    Args:
+        values: of a metric.
+        human: ratings.
+    """
+    return logistic_curve(values, human)(values)
+
+
+def logistic_curve(values: Numbers, human: Numbers) -> Callable[[Numbers], Numbers]:
+    """Return the increasing logistic curve with four parameters that fits best.
+
+    Infinite values, such as the PSNR of equal images, count as the nearest finite ones of those fitted. Where no curve
+    can be fitted, the values stay as they are.
 
     Args:
         values: of a metric.
@@ -125,11 +137,13 @@ def logistic_fit(values: Numbers, human: Numbers) -> Numbers:
 
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
-        return np.zeros_like(values)
-    clipped = np.clip(values, finite.min(), finite.max())
+        return np.zeros_like
+    low, high = finite.min(), finite.max()
+    clipped = np.clip(values, low, high)
     if np.ptp(clipped) == 0 or np.ptp(human) == 0:
-        return clipped
-    x = (clipped - clipped.mean()) / clipped.std()
+        return lambda found: np.clip(found, low, high)
+    middle, spread = clipped.mean(), clipped.std()
+    x = (clipped - middle) / spread
     # A curve without any rise would leave a metric that disagrees with people without a correlation.
     least = 1e-6 * np.ptp(human)
     best = least_squares(
@@ -138,7 +152,9 @@ def logistic_fit(values: Numbers, human: Numbers) -> Numbers:
         bounds=([-np.inf, least, -np.inf, 1e-3], np.inf),
         max_nfev=1000,
     )
-    return _logistic(x, *best.x) if best.success else clipped
+    if not best.success:
+        return lambda found: np.clip(found, low, high)
+    return lambda found: _logistic((np.clip(found, low, high) - middle) / spread, *best.x)
 
 
 def pearson(values: Numbers, human: Numbers) -> float:

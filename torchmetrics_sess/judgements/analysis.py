@@ -14,7 +14,6 @@ from torchmetrics_sess.comparison import ImageMetric, IncomparableWarning
 from torchmetrics_sess.images import read_image
 from torchmetrics_sess.judgements.agreement import (
     Agreement,
-    Numbers,
     agreement,
     choice_statistics,
     rating_statistics,
@@ -110,7 +109,9 @@ def measure(
             }
 
 
-def analyse(judgements: Judgements, values: Mapping[str, Numbers], *, resamples: int = 1000, seed: int = 0) -> Analysis:
+def analyse(
+    judgements: Judgements, values: Mapping[str, Sequence[float]], *, resamples: int = 1000, seed: int = 0
+) -> Analysis:
     """Compare metrics with people.
 
     Args:

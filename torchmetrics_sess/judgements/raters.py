@@ -33,9 +33,9 @@ class Reliability:
         alpha: Krippendorff's alpha, ordinal: 1 is perfect agreement, 0 that of chance.
         split_half: rank correlation of the means of one half of the raters with those of the other, over many random
             halves, stepped up to all raters by the formula of Spearman and Brown.
-        ceiling: what the best metric can be expected to reach against these means: the square root of ``split_half``
-            for ratings, and for choices the share of the other people who agree with the majority, with each person
-            left out of the majority in turn.
+        ceiling: of ratings, the SRCC that a metric can be expected to reach which knows what all people would say on
+            average: the square root of ``split_half``. Of choices, the 2AFC of a metric that always sides with the
+            majority of these very answers, which none can exceed.
         one_person: the same for one person in place of a metric: mean rank correlation with the mean of the others, or
             how many of the others choose as this person does.
     """
@@ -92,7 +92,9 @@ def reliability(table: Table, seed: int = 0) -> Reliability:
         ceiling = math.sqrt(split) if split >= 0 else math.nan
         person = _mean([rank for _, rank in _against_others(table.values)])
     else:
-        ceiling, person = _people_as_metrics(table.values)
+        shares = _means(table.values)
+        ceiling = _mean(np.maximum(shares, 1 - shares).tolist())
+        person = _one_person(table.values)
     return Reliability(_alpha(table), split, ceiling, person)
 
 
@@ -142,9 +144,9 @@ def screen(answers: Answers, table: Table, by: Screening = "bt500") -> list[Rate
                 int(np.isfinite(table.values[index]).sum()),
                 correlation,
                 len(checks),
-                failed,
+                int(failed),
                 len(again),
-                same,
+                int(same),
                 float(np.median(seconds)) if seconds else math.nan,
                 reason,
             )
@@ -192,17 +194,14 @@ def _against_others(values: NDArray[np.float64]) -> list[tuple[float, float]]:
     return found
 
 
-def _people_as_metrics(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return how many agree with the majority of the others, and with one other person, in choices."""
-    majority, person = [], []
+def _one_person(values: NDArray[np.float64]) -> float:
+    """Return how many of the others choose as one person does, on average."""
+    found: list[float] = []
     for index, own in enumerate(values):
-        others = np.delete(values, index, axis=0)
-        shares = _means(others)
+        shares = _means(np.delete(values, index, axis=0))
         both = np.isfinite(own) & np.isfinite(shares)
-        chosen = (np.sign(shares[both] - 0.5) + 1) / 2
-        majority += (chosen * own[both] + (1 - chosen) * (1 - own[both])).tolist()
-        person += (own[both] * shares[both] + (1 - own[both]) * (1 - shares[both])).tolist()
-    return _mean(majority), _mean(person)
+        found += (own[both] * shares[both] + (1 - own[both]) * (1 - shares[both])).tolist()
+    return _mean(found)
 
 
 def _bt500(values: NDArray[np.float64]) -> list[bool]:
