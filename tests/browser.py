@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -104,6 +105,24 @@ class Browser:
         if "exceptionDetails" in found:
             raise RuntimeError(found["exceptionDetails"]["exception"]["description"])
         return found["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """Press and release a key, as a person does."""
+        text = {"text": key} if len(key) == 1 else {}
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, **(text if kind == "keyDown" else {}))
+
+    def wait_for(self, expression: str, seconds: float = 30) -> None:
+        """Wait until a JavaScript expression is true.
+
+        Raises:
+            TimeoutError: if that takes too long.
+        """
+        end = time.monotonic() + seconds
+        while not self.evaluate(f"Boolean({expression})"):
+            if time.monotonic() > end:
+                raise TimeoutError(f"not so after {seconds} seconds: {expression}")
+            time.sleep(0.02)
 
     def _addressed(self) -> dict[str, str]:
         return {} if self._session is None else {"sessionId": self._session}

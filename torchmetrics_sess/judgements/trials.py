@@ -38,8 +38,8 @@ class Range:
         choices: names to choose from, in place of numbers.
     """
 
-    low: float
-    high: float
+    low: float | int
+    high: float | int
     whole: bool = False
     ratio: bool = False
     choices: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Range:
         """The ends on the scale that is searched."""
         if self.choices:
             return 0.0, float(len(self.choices) - 1)
-        return (math.log(self.low), math.log(self.high)) if self.ratio else (self.low, self.high)
+        return (math.log(self.low), math.log(self.high)) if self.ratio else (float(self.low), float(self.high))
 
     @property
     def integral(self) -> bool:
@@ -63,13 +63,13 @@ class Range:
         if self.whole:
             return round(place)
         value = math.exp(place) if self.ratio else place
-        return min(max(float(f"{value:.4g}"), self.low), self.high)
+        return min(max(float(f"{value:.4g}"), float(self.low)), float(self.high))
 
     def place(self, value: float | int | str) -> float:
         """Return the place of a setting, the nearest there is."""
         if self.choices:
             return float(self.choices.index(str(value)))
-        clipped = min(max(float(value), self.low), self.high)
+        clipped = min(max(float(value), float(self.low)), float(self.high))
         return math.log(clipped) if self.ratio else clipped
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,15 @@ from torchmetrics_sess.comparison import rank_correlation
 from torchmetrics_sess.judgements.agreement import forced_choice, interval_of, resamples_of
 from torchmetrics_sess.judgements.trials import VARIABLE, Numbers, Range, Settings, Trials
 
-Rows = NDArray[np.int64]
+Rows: TypeAlias = NDArray[np.int64]
+Given: TypeAlias = Sequence[float] | Sequence[int] | NDArray[Any]
 
 # The fewest originals of which a fifth can be held out and still ordered.
 _FEWEST_ORIGINALS = 4
 _LARGEST_SCALE, _SMALLEST_SCALE = 1e2, 1e-4
 
 
+@runtime_checkable
 class Target(Protocol):
     """What people said, as an optimiser needs it: rows that settings are fitted to, each about some pairs.
 
@@ -57,7 +59,7 @@ class RatingTarget:
 
     statistic = "SRCC"
 
-    def __init__(self, pairs: Sequence[int], ratings: Sequence[float], originals: Sequence[str]) -> None:
+    def __init__(self, pairs: Given, ratings: Given, originals: Sequence[str]) -> None:
         self.pairs = np.array(pairs, dtype=np.int64).reshape(-1, 1)
         self.originals = list(originals)
         self._ratings = np.array(ratings, dtype=np.float64)
@@ -99,10 +101,10 @@ class ChoiceTarget:
 
     def __init__(
         self,
-        left: Sequence[int],
-        right: Sequence[int],
-        shares: Sequence[float],
-        votes: Sequence[int],
+        left: Given,
+        right: Given,
+        shares: Given,
+        votes: Given,
         originals: Sequence[str],
     ) -> None:
         self.pairs = np.stack([np.array(left, dtype=np.int64), np.array(right, dtype=np.int64)], axis=1)
