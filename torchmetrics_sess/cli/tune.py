@@ -109,10 +109,7 @@ def tune(
     provenance = _provenance(answers, table, tuned)
     _show(tuned, table, provenance)
     if not (tuned.gain.certain or anyway):
-        note(
-            f"{out} is not written: the gain may as well be 0. More judgements may tell; --anyway writes it all the "
-            "same"
-        )
+        note(f"{out} is not written: no gain is certain. More judgements may tell; --anyway writes it all the same")
         raise typer.Exit(1)
     matching, importance = found.configs(tuned.settings)
     made = dataclasses.replace(
@@ -250,7 +247,11 @@ def _show(tuned: Tuned, table: Table, provenance: Tuning) -> None:
         f"a gain of {gain.value:+.3f} [{gain.interval[0]:+.3f}, {gain.interval[1]:+.3f}] (95 %)",
         soft_wrap=True,
     )
-    console.print(f"on the answers that the settings were fitted to, which flatters them: {tuned.fitted:.3f}")
+    console.print(
+        f"on all answers, which the settings were fitted to: {tuned.fitted[0]:.3f} before, {tuned.fitted[1]:.3f} after "
+        "(this flatters them)",
+        soft_wrap=True,
+    )
 
 
 def _spread(tuned: Tuned, name: str) -> str:

@@ -173,7 +173,8 @@ class Tuned:
         settings: the settings that agree best with all answers, by dotted name.
         start: what they were before.
         statistic: what was made as great as possible.
-        fitted: the statistic with ``settings``, on the answers that they were fitted to.
+        fitted: the statistic with ``start`` and with ``settings``, on all answers, which are those that these were
+            fitted to.
         gain: what that is worth elsewhere.
         folds: the settings that were found without each fold: what differs between them is not well determined.
         trials: how many settings were tried, in all.
@@ -182,7 +183,7 @@ class Tuned:
     settings: Settings
     start: Settings
     statistic: str
-    fitted: float
+    fitted: tuple[float, float]
     gain: Gain
     folds: Sequence[Settings]
     trials: int
@@ -307,9 +308,9 @@ def tune(
         held.append(_HeldOut(target, out, before, after, target.fit(before, rest), target.fit(after, rest)))
     settings = search.best(everything)
     scores = search.scores([settings[name] for name in ranges], np.unique(target.pairs))
-    fitted = target.value(scores, everything, target.fit(scores, everything))
+    first, last = (target.value(each, everything, target.fit(each, everything)) for each in (before, scores))
     gain = _gain(held, resamples, seed)
-    return Tuned(settings, start, target.statistic, fitted, gain, found, search.tried)
+    return Tuned(settings, start, target.statistic, (first, last), gain, found, search.tried)
 
 
 def default_settings(trials: Trials, target: Target) -> list[str]:
