@@ -4,8 +4,8 @@
 
 Every original has six reconstructions, whose meaning falls in even steps; originals differ in how hard they are, a
 rater errs by .8 steps of the scale, and a metric knows the truth up to an error of its own, half of which belongs to
-the original. Printed for every size: the width of the 95 % interval of SRCC, and of the difference between that metric and
-one with an error 1.5 times as large, both by bootstrap over originals, the mean of some studies.
+the original. Printed for every size: the width of the 95 % interval of SRCC, and of the difference between that metric
+and one with an error 1.5 times as large, both by bootstrap over originals, the mean of some studies.
 """
 
 from __future__ import annotations
