@@ -146,8 +146,8 @@ def build_sess(context: Context) -> Compare:
     graphs = context.stores.of(context.preset)
 
     def compare(preds: list[Image], target: list[Image]) -> list[float]:
-        known = graphs.networks.relation_similarity
-        results = match_graph_pairs(*graphs.pairs(preds, target), known, context.preset.matching)
+        relation_similarity = graphs.networks.relation_similarity
+        results = match_graph_pairs(*graphs.pairs(preds, target), relation_similarity, context.preset.matching)
         return [result.score for result in results]
 
     return compare

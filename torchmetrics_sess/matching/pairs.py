@@ -92,9 +92,9 @@ def match_graphs(
         >>> round(result.score, 6), result.assignment
         (1.0, [(0, 0), (1, 1)])
     """
-    known = _read_relation_similarity(relation_similarity)
-    problem = _pose(_read(a, "a", len(known)), _read(b, "b", len(known)), config, "a", "b")
-    return _solve(problem, known, config)
+    predicates = _read_relation_similarity(relation_similarity)
+    problem = _pose(_read(a, "a", len(predicates)), _read(b, "b", len(predicates)), config, "a", "b")
+    return _solve(problem, predicates, config)
 
 
 def match_graph_pairs(
@@ -127,17 +127,18 @@ def match_graph_pairs(
         raise ValueError(f"`graphs_a` and `graphs_b` must be as many, got {len(graphs_a)} and {len(graphs_b)}")
     if threads is not None and threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}")
-    known = _read_relation_similarity(relation_similarity)
+    predicates = _read_relation_similarity(relation_similarity)
     problems = []
     for k, (a, b) in enumerate(zip(graphs_a, graphs_b, strict=True)):
         name_a, name_b = f"graphs_a[{k}]", f"graphs_b[{k}]"
-        problems.append(_pose(_read(a, name_a, len(known)), _read(b, name_b, len(known)), config, name_a, name_b))
+        nodes = _read(a, name_a, len(predicates)), _read(b, name_b, len(predicates))
+        problems.append(_pose(*nodes, config, name_a, name_b))
 
     workers = min(threads or _processors(), len(problems))
     if workers <= 1:
-        return [_solve(problem, known, config) for problem in problems]
+        return [_solve(problem, predicates, config) for problem in problems]
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda problem: _solve(problem, known, config), problems))
+        return list(pool.map(lambda problem: _solve(problem, predicates, config), problems))
 
 
 class _Nodes(NamedTuple):
@@ -197,10 +198,10 @@ def _read_relation_similarity(relation_similarity: Tensor) -> NDArray[np.float64
     shape = list(relation_similarity.shape)
     if len(shape) != 2 or shape[0] != shape[1]:
         raise ValueError(f"`relation_similarity` must be a square matrix, got shape {shape}")
-    known = _array(relation_similarity)
-    if not np.isfinite(known).all():
+    predicates = _array(relation_similarity)
+    if not np.isfinite(predicates).all():
         raise ValueError("`relation_similarity` must be finite, got NaN or infinity")
-    return known
+    return predicates
 
 
 def _pose(a: _Nodes, b: _Nodes, config: MatchingConfig, name_a: str, name_b: str) -> _Problem:
@@ -253,7 +254,7 @@ def same_thing(cosine: NDArray[np.float64], center: float, width: float) -> NDAr
     return probability
 
 
-def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
+def _solve(problem: _Problem, predicates: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
     # Only a caller that matches should wait for the compiler to load.
     from torchmetrics_sess.matching.kernel import match
 
@@ -263,7 +264,7 @@ def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
         problem.relation_b,
         problem.importance_a,
         problem.importance_b,
-        known,
+        predicates,
         float(config.alpha),
         float(config.beta),
         config.iterations,
