@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -61,7 +60,18 @@ def match_graphs(
     """Score how much of the meaning of one image another one keeps.
 
     The similarity of two objects starts from their features and positions, takes in that of their neighbours for some
-    iterations, and is summed over the best matching of all objects, weighted by importance (Fan et al., section III).
+    iterations, and is summed over the best matching of all objects, weighted by importance (Fan et al., section III)::
+
+        L[i, j] = (1 - theta) f_i · g_j + theta (1 - |c_i - d_j|² / 2)              features f, g; centres c, d
+        C[a, b] = (1 - alpha) L[a, b] + alpha R[r_ia, r_jb]                         neighbours a of i, b of j
+        m       = (w_i m_A + v_j m_B) / (w_i + v_j)                                 best matchings of C by importance
+        L[i, j] = (1 - beta) L[i, j] + beta m                                       ``iterations`` times
+        graph   = sum of P[i, j] L[i, j]                                            P: the best plan
+        score   = ((1 - image_weight) graph + image_weight f · g) ** exponent       f, g: of the whole images
+
+    ``m_A`` and ``m_B`` are the best matchings of ``C`` with the neighbours of either weighted by their share of
+    importance; where one has neighbours and the other none, ``m`` is 0, and where neither has, 1. With
+    ``probability_center``, the logistic of the cosine stands in place of ``f_i · g_j``.
 
     Args:
         a: scene graph of the one image, of any floating dtype, on any device.
@@ -111,7 +121,8 @@ def match_graph_pairs(
         graphs_b: as many others; the k-th is matched with the k-th of ``graphs_a``.
         relation_similarity: similarity of every two predicates, ``[p, p]``.
         config: the settings.
-        threads: how many pairs to match at a time, which changes no result; by default one per available processor.
+        threads: how many pairs to match at a time, which changes no result; by default as many as PyTorch uses
+            threads, which launchers set such that the processes of a machine share its processors.
 
     Returns:
         One result per pair, in order.
@@ -134,7 +145,7 @@ def match_graph_pairs(
         nodes = _read(a, name_a, len(predicates)), _read(b, name_b, len(predicates))
         problems.append(_pose(*nodes, config, name_a, name_b))
 
-    workers = min(threads or _processors(), len(problems))
+    workers = min(threads or torch.get_num_threads(), len(problems))
     if workers <= 1:
         return [_solve(problem, predicates, config) for problem in problems]
     with ThreadPoolExecutor(workers) as pool:
@@ -285,10 +296,3 @@ def _solve(problem: _Problem, predicates: NDArray[np.float64], config: MatchingC
         unmatched_a=torch.from_numpy(unmatched_a),
         unmatched_b=torch.from_numpy(unmatched_b),
     )
-
-
-def _processors() -> int:
-    # A process may be confined to fewer processors than the machine has.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
