@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -66,7 +65,18 @@ def match_graphs(
     """Score how much of the meaning of one image another one keeps.
 
     The similarity of two objects starts from their features and positions, takes in that of their neighbours for some
-    iterations, and is summed over the best matching of all objects, weighted by importance (Fan et al., section III).
+    iterations, and is summed over the best matching of all objects, weighted by importance (Fan et al., section III)::
+
+        L[i, j] = (1 - theta) f_i · g_j + theta (1 - |c_i - d_j|² / 2)              features f, g; centres c, d
+        C[a, b] = (1 - alpha) L[a, b] + alpha R[r_ia, r_jb]                         neighbours a of i, b of j
+        m       = (w_i m_A + v_j m_B) / (w_i + v_j)                                 best matchings of C by importance
+        L[i, j] = (1 - beta) L[i, j] + beta m                                       ``iterations`` times
+        graph   = sum of P[i, j] L[i, j]                                            P: the best plan
+        score   = ((1 - image_weight) graph + image_weight f · g) ** exponent       f, g: of the whole images
+
+    ``m_A`` and ``m_B`` are the best matchings of ``C`` with the neighbours of either weighted by their share of
+    importance; where one has neighbours and the other none, ``m`` is 0, and where neither has, 1. With
+    ``probability_center``, the logistic of the cosine stands in place of ``f_i · g_j``.
 
     Args:
         a: scene graph of the one image, of any floating dtype, on any device.
@@ -97,9 +107,9 @@ def match_graphs(
         >>> round(result.score, 6), result.assignment
         (1.0, [(0, 0), (1, 1)])
     """
-    known = _read_relation_similarity(relation_similarity)
-    compared = _compare(_read(a, "a", len(known)), _read(b, "b", len(known)), "a", "b")
-    return _solve(_pose(compared, config), known, config)
+    predicates = _read_relation_similarity(relation_similarity)
+    compared = _compare(_read(a, "a", len(predicates)), _read(b, "b", len(predicates)), "a", "b")
+    return _solve(_pose(compared, config), predicates, config)
 
 
 def match_graph_pairs(
@@ -116,7 +126,8 @@ def match_graph_pairs(
         graphs_b: as many others; the k-th is matched with the k-th of ``graphs_a``.
         relation_similarity: similarity of every two predicates, ``[p, p]``.
         config: the settings.
-        threads: how many pairs to match at a time, which changes no result; by default one per available processor.
+        threads: how many pairs to match at a time, which changes no result; by default as many as PyTorch uses
+            threads, which launchers set such that the processes of a machine share its processors.
 
     Returns:
         One result per pair, in order.
@@ -129,9 +140,9 @@ def match_graph_pairs(
         []
     """
     _check_threads(threads)
-    known = _read_relation_similarity(relation_similarity)
-    compared = _compare_all(graphs_a, graphs_b, len(known))
-    return _in_threads(lambda pair: _solve(_pose(pair, config), known, config), compared, threads)
+    predicates = _read_relation_similarity(relation_similarity)
+    compared = _compare_all(graphs_a, graphs_b, len(predicates))
+    return _in_threads(lambda pair: _solve(_pose(pair, config), predicates, config), compared, threads)
 
 
 class PreparedPairs:
@@ -159,8 +170,8 @@ class PreparedPairs:
         graphs_b: Sequence[SceneGraph],
         relation_similarity: Float[Tensor, "p q"],
     ) -> None:
-        self._known = _read_relation_similarity(relation_similarity)
-        self._compared = _compare_all(graphs_a, graphs_b, len(self._known))
+        self._predicates = _read_relation_similarity(relation_similarity)
+        self._compared = _compare_all(graphs_a, graphs_b, len(self._predicates))
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -180,7 +191,8 @@ class PreparedPairs:
             importance: of the objects of every pair's first and second graph, to count in place of their own, each
                 positive and with a sum of 1.
             only: which pairs to match; by default, all of them.
-            threads: how many pairs to match at a time, which changes no result; by default one per available processor.
+            threads: how many pairs to match at a time, which changes no result; by default as many as PyTorch uses
+                threads.
 
         Raises:
             ValueError: if ``threads`` is below 1.
@@ -193,7 +205,7 @@ class PreparedPairs:
                 a, b = (np.maximum(side[index], np.finfo(np.float64).tiny) for side in importance)
                 pair = pair._replace(importance_a=a, importance_b=b)
             problem = _pose(pair, config)
-            similarity, plan, *_ = _match(problem, self._known, config)
+            similarity, plan, *_ = _match(problem, self._predicates, config)
             return _score(float((plan * similarity).sum()), problem.image_score, config)
 
         chosen = range(len(self)) if only is None else only
@@ -272,10 +284,10 @@ def _read_relation_similarity(relation_similarity: Tensor) -> NDArray[np.float64
     shape = list(relation_similarity.shape)
     if len(shape) != 2 or shape[0] != shape[1]:
         raise ValueError(f"`relation_similarity` must be a square matrix, got shape {shape}")
-    known = _array(relation_similarity)
-    if not np.isfinite(known).all():
+    predicates = _array(relation_similarity)
+    if not np.isfinite(predicates).all():
         raise ValueError("`relation_similarity` must be finite, got NaN or infinity")
-    return known
+    return predicates
 
 
 def _compare(a: _Nodes, b: _Nodes, name_a: str, name_b: str) -> _Compared:
@@ -339,8 +351,8 @@ def same_thing(cosine: NDArray[np.float64], center: float, width: float) -> NDAr
     return probability
 
 
-def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
-    similarity, plan, matched, unmatched_a, unmatched_b = _match(problem, known, config)
+def _solve(problem: _Problem, predicates: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
+    similarity, plan, matched, unmatched_a, unmatched_b = _match(problem, predicates, config)
     graph_score = float((plan * similarity).sum())
     return MatchResult(
         score=_score(graph_score, problem.image_score, config),
@@ -354,7 +366,9 @@ def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
     )
 
 
-def _match(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig) -> tuple[NDArray[np.float64], ...]:
+def _match(
+    problem: _Problem, predicates: NDArray[np.float64], config: MatchingConfig
+) -> tuple[NDArray[np.float64], ...]:
     # Only a caller that matches should wait for the compiler to load.
     from torchmetrics_sess.matching.kernel import match
 
@@ -364,7 +378,7 @@ def _match(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
         problem.relation_b,
         problem.importance_a,
         problem.importance_b,
-        known,
+        predicates,
         float(config.alpha),
         float(config.beta),
         config.iterations,
@@ -396,15 +410,8 @@ def _check_threads(threads: int | None) -> None:
 
 
 def _in_threads(solve: Callable[[T], R], tasks: Sequence[T], threads: int | None) -> list[R]:
-    workers = min(threads or _processors(), len(tasks))
+    workers = min(threads or torch.get_num_threads(), len(tasks))
     if workers <= 1:
         return [solve(task) for task in tasks]
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(solve, tasks))
-
-
-def _processors() -> int:
-    # A process may be confined to fewer processors than the machine has.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
