@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from torchmetrics_sess.images import FilePair
+from torchmetrics_sess.rows import Row
+
 
 def save_image(path: Path, *, noise: float, seed: int = 0, size: tuple[int, int] = (24, 20)) -> None:
     """Save the picture of a seed, under noise."""
@@ -117,3 +120,19 @@ def make_ratings(
     path = folder / "ratings.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def rows_of(folder: Path, originals: int = 6) -> list[Row]:
+    """Return scores that fall with every codec, and one that is far too high."""
+    return [
+        Row(
+            FilePair(
+                f"{index}.png", str(folder / "origin" / f"{index}.png"), str(folder / codec / f"{index}.png"), codec
+            ),
+            1.0 if (codec, index) == ("poor", 0) else 0.9 - 0.3 * level - 0.01 * index,
+            metrics={"psnr": 30.0, "ssim": 0.9},
+            signature="SeSS|stub",
+        )
+        for level, codec in enumerate(CODECS)
+        for index in range(originals)
+    ]

@@ -63,7 +63,7 @@ def main() -> None:
     print(f"{'pairs':>6}{'raters':>8}{'SRCC':>8}{'width':>8}{'width of a difference':>24}")
     for originals in sizes:
         for raters in (1, 5, 20):
-            row = widths(originals, raters, *((2, 50) if chosen.quick else (12, 200)))
+            row = widths(originals, raters, *((2, 50) if chosen.quick else (8, 150)))
             rows.append({"pairs": originals * RECONS, "originals": originals, "raters": raters, **row})
             cells = (row["srcc"], row["width"], row["width of a difference"])
             print(f"{originals * RECONS:>6}{raters:>8}{cells[0]:>8.2f}{cells[1]:>8.2f}{cells[2]:>24.2f}")
