@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,8 @@ def test_a_study_ends_in_tables_of_metrics_people_and_codecs(tmp_path: Path, ses
     [
         (lambda text: text.replace("answer", "value", 1), "has no column answer"),
         (lambda text: text.splitlines()[0] + "\n", "holds no answer"),
-        (lambda text: text.replace(",5\n", ",nan\n", 1), "a rating is a number from 1 to 5, got 'nan'"),
-        (lambda text: text.replace(",5\n", ",6\n", 1), "a rating is a number from 1 to 5, got '6'"),
+        (lambda text: text.replace(",5\n", ",nan\n", 1), "a rating is a whole number from 1 to 5, got 'nan'"),
+        (lambda text: text.replace(",5\n", ",6\n", 1), "a rating is a whole number from 1 to 5, got '6'"),
         (lambda text: text.replace(",left\n", ",up\n", 1), "a choice is left, equal or right, got 'up'"),
         (lambda text: text.replace(",rate,", ",guess,", 1), "`kind` must be rate or choose, got 'guess'"),
         (lambda text: text.replace("fair/3.png", "lost/3.png"), "of which 1 are not there, such as"),
@@ -100,6 +101,14 @@ def test_one_rater_and_one_original_are_said_to_tell_little(tmp_path: Path, sess
     assert result.exit_code == 0
     assert "one rater: how far people agree" in result.stdout
     assert "one original: intervals and tests say nothing" in result.stdout
+
+
+@pytest.mark.parametrize("missing", ["choix", "krippendorff"])
+def test_the_extra_is_named(missing: str, tmp_path: Path, sess: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    result = sess("agree", make_ratings(tmp_path), "--metrics", "psnr")
+    assert result.exit_code == 2
+    assert f"{missing} is needed to compare people: install the extra `study`" in result.stderr
 
 
 def test_a_rater_who_does_not_look_is_left_out(tmp_path: Path, sess: Any) -> None:

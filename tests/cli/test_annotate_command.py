@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,10 @@ def test_what_cannot_be_asked_about_is_said(tmp_path: Path, sess: Any) -> None:
     (tmp_path / "study.yaml").write_text("kinds: [choose]\n")
     result = sess("annotate", tmp_path / "origin", tmp_path / "fine", "--study", tmp_path / "study.yaml")
     assert "to choose, an original needs two reconstructions" in result.stderr
+
+
+def test_the_extra_is_named(tmp_path: Path, sess: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = sess("annotate", tmp_path, tmp_path, "--study", tmp_path / "study.yaml")
+    assert result.exit_code == 2
+    assert "uvicorn is needed to ask people: install the extra `study`" in result.stderr

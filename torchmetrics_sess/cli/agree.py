@@ -76,7 +76,7 @@ def agree(
 
     For ratings: rank correlations (SRCC, KRCC), and Pearson's after the logistic fit of VQEG (PLCC). For choices: how
     many people choose as the metric does (2AFC). With 95 % intervals, and p-values for every two metrics, both by
-    bootstrap over originals. Needs the extra `study`.
+    bootstrap over originals. Answers of `sess annotate` need the extra `study`.
 
     **Examples**
 
@@ -103,7 +103,8 @@ def agree(
     with refusing(ValueError, ModuleNotFoundError):
         overrides = parse_settings(settings)
         if dataset == "ratings":
-            people = [_people(read_answers(source), kind, screen, seed) for kind in read_answers(source).kinds]
+            answers = read_answers(source)
+            people = [_people(answers, kind, screen, seed) for kind in answers.kinds]
             judged = [each.judgements for each in people]
         else:
             readers = {

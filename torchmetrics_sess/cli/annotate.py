@@ -86,7 +86,7 @@ def annotate(
         storage = Storage(place, questions)
         listening = open_socket(host, port)
     # Steps that a study has defined itself are not what the built-in examples show.
-    examples = _examples() if settings.meanings == list(Study().meanings) else []
+    examples = _examples() if list(settings.meanings) == list(Study().meanings) else []
     console = results()
 
     def announce(links: Links) -> None:

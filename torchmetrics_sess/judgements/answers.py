@@ -283,13 +283,9 @@ def _value(text: str, kind: str, where: str) -> float:
         if text not in _CHOICES:
             raise ValueError(f"{where}: a choice is left, equal or right, got {text!r}")
         return _CHOICES[text]
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 1 <= value <= STEPS:
-        raise ValueError(f"{where}: a rating is a number from 1 to {STEPS}, got {text!r}")
-    return value
+    if text not in map(str, range(1, STEPS + 1)):
+        raise ValueError(f"{where}: a rating is a whole number from 1 to {STEPS}, got {text!r}")
+    return float(text)
 
 
 def _seconds(text: str) -> float:

@@ -60,22 +60,22 @@ def next_turn(catalogue: Catalogue, storage: Storage, rater: str, turns: Sequenc
 
     asked = {turn.question for turn in turns}
     left = [question for question in catalogue.questions.values() if question.key not in asked]
-    if all(question.kind != kind for question in left):
-        kind = next((question.kind for question in left), kind)
-    left = [question for question in left if question.kind == kind]
-    if not left:
-        return None
     answered, open_ = storage.counts()
     wanting = [question for question in left if answered.get(question.key, 0) < study.answers_per_question]
-    own_order = {question.key: chance.random() for question in left}
+    # The kind whose turn it is, if there is one of it.
+    due = wanting or left
+    due = [question for question in due if question.kind == kind] or due
+    if not due:
+        return None
+    own_order = {question.key: chance.random() for question in due}
     if wanting:
         best = min(
-            wanting,
+            due,
             key=lambda each: (answered.get(each.key, 0) + open_.get(each.key, 0), own_order[each.key]),
         )
     else:
         apart = separation(storage.answers())
-        best = min(left, key=lambda each: (_told_apart(each, apart), answered.get(each.key, 0), own_order[each.key]))
+        best = min(due, key=lambda each: (_told_apart(each, apart), answered.get(each.key, 0), own_order[each.key]))
     return Turn(rater, position, best.key, "question", best.kind == "choose" and chance.random() < 0.5)
 
 

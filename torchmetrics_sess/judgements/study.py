@@ -54,7 +54,7 @@ class Study:
 
     title: str = "How much of the picture is left?"
     instructions: str = _INSTRUCTIONS
-    kinds: Sequence[Kind] = KINDS
+    kinds: Sequence[str] = KINDS
     steps: Sequence[str] = _STEPS
     meanings: Sequence[str] = _MEANINGS
     answers_per_question: int = 3
