@@ -114,9 +114,9 @@ def make_ratings(
             if "choose" in kinds:
                 for left, right in (("fine", "fair"), ("poor", "fair"), ("fine", "poor")):
                     better = CODECS.index(left) < CODECS.index(right)
-                    answer = "equal" if generator.random() < 0.2 else "left" if better else "right"
+                    choice = "equal" if generator.random() < 0.2 else "left" if better else "right"
                     paths = f"origin/{index}.png,{left}/{index}.png,{right}/{index}.png"
-                    lines.append(f"p{rater},question,choose,{paths},{answer}")
+                    lines.append(f"p{rater},question,choose,{paths},{choice}")
     path = folder / "ratings.csv"
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -24,9 +24,10 @@ from torchmetrics_sess.comparison import rank_correlation
 from torchmetrics_sess.images import prepare_images
 from torchmetrics_sess.judgements import Gain, RatingTarget, Trials, tune
 from torchmetrics_sess.judgements.graphs import WeighedGraph, weigh
+from torchmetrics_sess.judgements.trials import Settings
 from torchmetrics_sess.presets import load_preset
 
-PLANTED = {
+PLANTED: Settings = {
     "matching.theta": 0.5,
     "matching.probability_center": 0.7,
     "matching.slack": 0.5,

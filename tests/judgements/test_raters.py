@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from torchmetrics_sess.judgements import Answer, Answers, Table, compare_codecs, reliability, screen
 
 
-def table_of(values: np.ndarray, kind: str = "rate", codecs: list[tuple[str, ...]] | None = None) -> Table:
+def table_of(values: np.ndarray, kind: str = "rate", codecs: Sequence[tuple[str, ...]] | None = None) -> Table:
     raters, questions = values.shape
     asked = [
         (f"o{index % 10}", f"r{index}") if kind == "rate" else (f"o{index % 10}", "r", f"s{index}")
@@ -67,7 +68,8 @@ def test_checks_and_repeats_are_counted() -> None:
     first = float(values[0, 0])
     rows = [Answer("rate", "p0", "o", "o", "", value, "check", seconds=2.0) for value in (5.0, 2.0, 1.0)]
     rows += [
-        Answer("rate", "p0", *question, "", value, "repeat", seconds=4.0) for value in (first, (first + 2) % 5 + 1)
+        Answer("rate", "p0", question[0], question[1], "", value, "repeat", seconds=4.0)
+        for value in (first, (first + 2) % 5 + 1)
     ]
     found = screen(Answers(rows, ""), table)[0]
     assert (found.checks, found.failed, found.repeats) == (3, 2, 2)

@@ -14,6 +14,7 @@ from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.importance import ImportanceConfig, saliency_under, weigh_objects
 from torchmetrics_sess.judgements import VARIABLE, ChoiceTarget, RatingTarget, Trials, tune
 from torchmetrics_sess.judgements.graphs import WeighedGraph
+from torchmetrics_sess.judgements.trials import Settings
 from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
 
 ORIGINALS, RECONS = 30, 10
@@ -28,7 +29,7 @@ MATCHING = MatchingConfig(
     iterations=0,
     image_weight=0.0,
 )
-PLANTED = {"matching.theta": 0.8, "matching.probability_center": 0.75}
+PLANTED: Settings = {"matching.theta": 0.8, "matching.probability_center": 0.75}
 VARIED = {name: VARIABLE[name] for name in ("matching.theta", "matching.probability_center")}
 
 
@@ -80,7 +81,8 @@ def originals() -> list[str]:
 
 def test_trials_score_as_matching_does(trials: Trials) -> None:
     graphs, pairs = made_up()
-    for settings in ({}, {"matching.balance": "mean", "importance.threshold": 0.0, "importance.focus": 0.5}):
+    varied: list[Settings] = [{}, {"matching.balance": "mean", "importance.threshold": 0.0, "importance.focus": 0.5}]
+    for settings in varied:
         matching, importance = trials.configs(settings)
         again = {
             name: dataclasses.replace(
@@ -112,7 +114,7 @@ def test_planted_settings_are_recovered_and_noise_is_not(trials: Trials, origina
     assert found.gain.before < own - 0.05
     assert found.gain.after == pytest.approx(own, abs=0.01)
     assert found.gain.certain
-    assert found.settings["matching.theta"] > 0.5
+    assert float(found.settings["matching.theta"]) > 0.5
 
     noise = RatingTarget(range(len(truth)), generator.permutation(ratings), originals)
     assert not tune(trials, noise, VARIED, budget=20, folds=2, resamples=200).gain.certain

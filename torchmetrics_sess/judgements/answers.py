@@ -139,7 +139,7 @@ class Table:
         gone = set(raters)
         rows = [index for index, rater in enumerate(self.raters) if rater not in gone]
         values = self.values[rows]
-        asked = np.flatnonzero(np.isfinite(values).any(axis=0))
+        asked = np.flatnonzero(np.isfinite(values).any(axis=0)).tolist()
         return Table(
             self.kind,
             [self.raters[index] for index in rows],

@@ -74,7 +74,8 @@ def _mean_ratings(
     total, count = np.zeros(codecs), np.zeros(codecs)
     np.add.at(total, places[chosen, 0], totals[chosen])
     np.add.at(count, places[chosen, 0], counts[chosen])
-    return np.divide(total, count, out=np.full(codecs, math.nan), where=count > 0)
+    means: NDArray[np.float64] = np.divide(total, count, out=np.full(codecs, math.nan), where=count > 0)
+    return means
 
 
 def _strengths(

@@ -233,7 +233,8 @@ def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     known = np.isfinite(values)
     counts = known.sum(axis=0)
     totals = np.where(known, values, 0).sum(axis=0)
-    return np.divide(totals, counts, out=np.full(values.shape[1], math.nan), where=counts > 0)
+    means: NDArray[np.float64] = np.divide(totals, counts, out=np.full(values.shape[1], math.nan), where=counts > 0)
+    return means
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -57,11 +57,11 @@ class RatingTarget:
         ValueError: if there are fewer than three ratings, they are all the same, or one is no finite number.
     """
 
-    statistic = "SRCC"
+    statistic: str = "SRCC"
 
     def __init__(self, pairs: Given, ratings: Given, originals: Sequence[str]) -> None:
-        self.pairs = np.array(pairs, dtype=np.int64).reshape(-1, 1)
-        self.originals = list(originals)
+        self.pairs: NDArray[np.int64] = np.array(pairs, dtype=np.int64).reshape(-1, 1)
+        self.originals: Sequence[str] = list(originals)
         self._ratings = np.array(ratings, dtype=np.float64)
         if not np.isfinite(self._ratings).all():
             raise ValueError("`ratings` must be finite, got NaN or infinity")
@@ -97,7 +97,7 @@ class ChoiceTarget:
         ValueError: if there is no question, or nobody ever preferred one of two.
     """
 
-    statistic = "log-likelihood"
+    statistic: str = "log-likelihood"
 
     def __init__(
         self,
@@ -107,8 +107,10 @@ class ChoiceTarget:
         votes: Given,
         originals: Sequence[str],
     ) -> None:
-        self.pairs = np.stack([np.array(left, dtype=np.int64), np.array(right, dtype=np.int64)], axis=1)
-        self.originals = list(originals)
+        self.pairs: NDArray[np.int64] = np.stack(
+            [np.array(left, dtype=np.int64), np.array(right, dtype=np.int64)], axis=1
+        )
+        self.originals: Sequence[str] = list(originals)
         self._shares = np.array(shares, dtype=np.float64)
         self._votes = np.array(votes, dtype=np.float64)
         if not np.isfinite(self._shares).all():
