@@ -59,12 +59,14 @@ def main() -> None:
     varied = default_settings(trials, target)
     trials.scores({})
     durations = []
+    busy = time.process_time()
     for _ in range(4 if chosen.quick else chosen.trials):
         settings = {name: VARIABLE[name].value(generator.uniform(*VARIABLE[name].bounds)) for name in varied}
         start = time.perf_counter()
         scores = trials.scores(settings)
         target.value(scores, np.arange(len(pairs)), 1.0)
         durations.append(time.perf_counter() - start)
+    busy = time.process_time() - busy
     row = {
         "preset": preset.signature(),
         "pairs": len(pairs),
@@ -73,6 +75,7 @@ def main() -> None:
         "seconds": sum(durations),
         "seconds per trial": float(np.mean(durations)),
         "slowest trial": max(durations),
+        "processor seconds per trial": busy / len(durations),
         "extraction of an image": extraction,
     }
     whole, each = sum(durations), float(np.mean(durations))
@@ -80,6 +83,7 @@ def main() -> None:
         f"{len(pairs)} pairs, {len(durations)} trials: {whole:.1f} s, {each:.3f} s a trial, "
         f"at most {max(durations):.3f}"
     )
+    print(f"{busy / len(durations):.3f} s of processor time a trial, which other work on the machine does not change")
     print(f"{TRIALS} trials: {TRIALS * each / 60:.1f} minutes; before, {extraction:.2f} s to extract each image")
     if not chosen.quick:
         print(write_results("tuning-cpu", [row], ["python", "-m", "benchmarks.cost.tuning", *sys.argv[1:]]))
