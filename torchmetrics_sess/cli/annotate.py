@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,8 +96,11 @@ def annotate(
         console.print(f"overview:     {links.overview}   (names codecs: not for raters)", soft_wrap=True)
         console.print(f"answers:      {place}   (Ctrl-C ends; sess annotate --export ratings.csv)", soft_wrap=True)
 
-    serve(questions, storage, listening, examples=examples, announce=announce)
+    # Ctrl-C is how it ends.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(questions, storage, listening, examples=examples, announce=announce)
     storage.close()
+    note(f"the answers are in {place}; the same command goes on")
 
 
 def _export(place: Path, export: Path) -> None:

@@ -189,7 +189,9 @@ def serve(
     name = host if local or host not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104 - a comparison
     raters = f"http://{f'[{name}]' if ':' in name else name}:{port}/" + (f"{token}/" if token else "")
     announce(Links(raters, raters + overview))
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=2
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 
