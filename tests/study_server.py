@@ -57,7 +57,9 @@ class StudyServer:
     def kill(self) -> None:
         """End the server as a power cut would."""
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Return the status, and what the server says, read as JSON where it is."""
@@ -67,7 +69,8 @@ class StudyServer:
             with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
                 text, status, kind = answer.read(), answer.status, answer.headers["content-type"]
         except urllib.error.HTTPError as error:
-            text, status, kind = error.read(), error.code, error.headers["content-type"]
+            with error:
+                text, status, kind = error.read(), error.code, error.headers["content-type"]
         return status, json.loads(text) if kind == "application/json" else text
 
     def __enter__(self) -> StudyServer:

@@ -46,7 +46,8 @@ def answers(server: StudyServer) -> list[Answer]:
 
 
 def begin(browser: Browser, server: StudyServer, rater: str, *, width: int = 1280, dark: bool = False) -> None:
-    browser.open(server.address, width=width, dark=dark)
+    # Where no script runs, whoever was here before can be forgotten.
+    browser.open(server.address + "style.css")
     browser.evaluate("sessionStorage.clear()")
     browser.open(server.address, width=width, dark=dark)
     browser.evaluate(f"part('rater').value = '{rater}'; part('begin').requestSubmit()")
@@ -127,7 +128,7 @@ def test_pausing_hides_the_images_and_zoom_shows_one_place_in_all(browsers: list
     assert browser.evaluate("part('judging').hidden && !part('paused').hidden")
     browser.press("5")
     browser.evaluate("part('resume').click()")
-    assert browser.evaluate("state.done") == 0
+    assert browser.evaluate("[rater, state.done]") == ["dora", 0]
     browser.press("z")
     browser.evaluate(
         """
@@ -142,6 +143,10 @@ def test_pausing_hides_the_images_and_zoom_shows_one_place_in_all(browsers: list
     assert origins[0].startswith("25%")
     browser.press("z")
     assert not browser.evaluate("zoomed()")
+    # Somebody else may take over.
+    browser.press("p")
+    browser.evaluate("part('leave').click()")
+    browser.wait_for("!part('welcome').hidden && part('rater').value === ''")
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -156,7 +161,6 @@ def test_pages_fit_a_phone_and_ask_nobody_else(dark: bool, browsers: list[Browse
         "[...document.querySelectorAll('.answers button')].every((b) => b.scrollWidth <= b.clientWidth)"
     )
     for page in (server.address, server.overview):
-        browser.evaluate("sessionStorage.clear()")
         browser.open(page, width=400, dark=dark)
         assert browser.evaluate(fits)
         assert browser.complaints == []

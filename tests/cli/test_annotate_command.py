@@ -59,7 +59,7 @@ def test_no_path_and_no_codec_reaches_a_rater(server: StudyServer) -> None:
     folder = server.folder
     texts = [str(server.ask(path)[1]) for path in ("", "style.css", "judge.js", "turns?rater=p2", "image/9999")]
     for text in texts:
-        for secret in (str(folder), folder.name, "fine", "0.png"):
+        for secret in (str(folder), folder.name, "fair", "0.png"):
             assert secret not in text
     overview = str(server.ask(server.overview.removeprefix(server.address))[1])
     assert "fine" in overview

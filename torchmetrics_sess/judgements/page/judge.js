@@ -182,6 +182,7 @@ function place(event) {
 function pause() {
   if (part("judging").hidden) return;
   stopClock();
+  part("who").textContent = rater;
   show("paused");
   part("resume").focus();
 }
@@ -214,6 +215,12 @@ part("undo").addEventListener("click", undo);
 part("back").addEventListener("click", undo);
 part("pause").addEventListener("click", pause);
 part("resume").addEventListener("click", resume);
+part("leave").addEventListener("click", () => {
+  kept.drop("rater");
+  part("rater").value = "";
+  show("welcome");
+  part("rater").focus();
+});
 part("zoom").addEventListener("click", () => zoom(!zoomed()));
 part("images").addEventListener("click", (event) => {
   const point = place(event);
