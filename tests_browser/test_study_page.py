@@ -45,10 +45,14 @@ def answers(server: StudyServer) -> list[Answer]:
     return found
 
 
-def begin(browser: Browser, server: StudyServer, rater: str, *, width: int = 1280, dark: bool = False) -> None:
-    # Where no script runs, whoever was here before can be forgotten.
+def forget(browser: Browser, server: StudyServer) -> None:
+    """Forget who was here before, where no script runs that would begin again."""
     browser.open(server.address + "style.css")
     browser.evaluate("sessionStorage.clear()")
+
+
+def begin(browser: Browser, server: StudyServer, rater: str, *, width: int = 1280, dark: bool = False) -> None:
+    forget(browser, server)
     browser.open(server.address, width=width, dark=dark)
     browser.evaluate(f"part('rater').value = '{rater}'; part('begin').requestSubmit()")
     browser.wait_for(READY)
@@ -161,6 +165,7 @@ def test_pages_fit_a_phone_and_ask_nobody_else(dark: bool, browsers: list[Browse
         "[...document.querySelectorAll('.answers button')].every((b) => b.scrollWidth <= b.clientWidth)"
     )
     for page in (server.address, server.overview):
+        forget(browser, server)
         browser.open(page, width=400, dark=dark)
         assert browser.evaluate(fits)
         assert browser.complaints == []
