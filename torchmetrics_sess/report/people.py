@@ -104,7 +104,7 @@ def beside_people(rows: Sequence[Row], table: Table) -> People:
         result = agreement(each, ratings, originals, resamples=_RESAMPLES)
         statistics.append((each.name, result.value["sess"], result.interval["sess"]))
     curve = logistic_curve(scores, ratings)
-    across, up = Axis.over(scores.tolist()), Axis(1, STEPS, 1)
+    across, up = Axis.over(scores.tolist()), Axis(1.0, float(STEPS), 1.0)
     along = np.linspace(scores.min(), scores.max(), _STEPS)
     return People(
         [
