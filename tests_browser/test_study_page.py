@@ -47,7 +47,7 @@ def answers(server: StudyServer) -> list[Answer]:
 
 def forget(browser: Browser, server: StudyServer) -> None:
     """Forget who was here before, where no script runs that would begin again."""
-    browser.open(server.address + "style.css")
+    browser.open(server.overview)
     browser.evaluate("sessionStorage.clear()")
 
 
