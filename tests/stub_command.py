@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from torchmetrics_sess.presets import Preset
 def run(*arguments: str) -> None:
     """Run a command; it takes ``STUB_SECONDS`` for every batch, so that there is time to kill it.
 
-    The process of rank ``STUB_VICTIM`` is killed at its fourth batch.
+    The process of rank ``STUB_VICTIM`` on its machine is killed at its fourth batch.
     """
     extract = SceneGraphExtractor.extract
     batches = itertools.count()
@@ -31,7 +32,8 @@ def run(*arguments: str) -> None:
 
     def slowly(self: SceneGraphExtractor, images: Any, *, masks: bool = False) -> Any:
         time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
-        if os.environ.get("STUB_VICTIM") == os.environ.get("LOCAL_RANK", "0") and next(batches) == 3:
+        rank = os.environ.get("SLURM_LOCALID") or os.environ.get("LOCAL_RANK", "0")
+        if os.environ.get("STUB_VICTIM") == rank and next(batches) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return extract(self, images, masks=masks)
 
@@ -39,6 +41,12 @@ def run(*arguments: str) -> None:
     type.__setattr__(SceneGraphExtractor, "extract", slowly)
     sys.argv[1:] = arguments
     main()
+
+
+def run_as(environment: str, *arguments: str) -> None:
+    """Run a command with more environment variables, given as JSON."""
+    os.environ.update(json.loads(environment))
+    run(*arguments)
 
 
 if __name__ == "__main__":

@@ -59,15 +59,6 @@ WorkersOption: TypeAlias = Annotated[
 DevicesOption: TypeAlias = Annotated[
     int, typer.Option("--devices", min=1, metavar="N", help="Share the work among so many devices of a machine.")
 ]
-NodesOption: TypeAlias = Annotated[
-    int,
-    typer.Option(
-        "--num-nodes",
-        min=1,
-        metavar="N",
-        help="Share it among so many machines: run the same command on each, started by torchrun or Slurm.",
-    ),
-]
 VocabularyOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(

@@ -9,7 +9,6 @@ from torchmetrics_sess.cli.options import (
     CacheOption,
     DeviceOption,
     DevicesOption,
-    NodesOption,
     OriginArgument,
     OutOption,
     OverwriteOption,
@@ -37,7 +36,6 @@ def score(
     batch_size: BatchSizeOption = "auto",
     workers: WorkersOption = None,
     devices: DevicesOption = 1,
-    num_nodes: NodesOption = 1,
 ) -> None:
     """Score how much of the meaning of each original its reconstruction keeps: 1 is all of it.
 
@@ -50,6 +48,8 @@ def score(
     With `--out`, results are written as they come. The same command goes on where an earlier one was cut off, even by
     a power failure, and ends with the same file; what failed is not tried again.
 
+    Started several times by torchrun or srun, on one machine or many, the processes share the work.
+
     **Examples**
 
         sess score photo.png photo.jpg                         two files
@@ -61,18 +61,19 @@ def score(
         sess score kodak/ decoded/ --cache graphs/             later runs read no original again
         sess score kodak/ decoded/ --device cuda --devices 4   shared among four GPUs
     """
-    from torchmetrics_sess.cli.processes import launch
+    from torchmetrics_sess.cli.processes import launch, let_first_speak
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.cli.run import find_pairs, open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
     from torchmetrics_sess.cli.summary import Summary
 
+    let_first_speak()
     with refusing(ValueError):
         overrides = parse_settings(settings)
         size = parse_batch_size(batch_size)
-    pairs = find_pairs(origin, recons)
     scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache)
-    processes = launch(open_device(device), devices, num_nodes)
+    processes = launch(open_device(device), devices)
+    pairs = processes.first(lambda: find_pairs(origin, recons))
 
     summary = Summary()
     with open_results(out, scorer.signature(), processes, overwrite=overwrite) as results:
