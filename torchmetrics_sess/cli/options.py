@@ -28,7 +28,11 @@ CacheOption: TypeAlias = Annotated[
     ),
 ]
 OriginArgument: TypeAlias = Annotated[
-    Path, typer.Argument(help="The originals: a folder, one image, or a .csv list of pairs.", show_default=False)
+    Path,
+    typer.Argument(
+        help="The originals: a folder or an image; or pairs: a .csv list, or shards (.tar, .parquet).",
+        show_default=False,
+    ),
 ]
 ReconsArgument: TypeAlias = Annotated[
     list[Path] | None,

@@ -14,19 +14,29 @@ from torchmetrics_sess.cli.output import note, refusing
 from torchmetrics_sess.cli.processes import Processes
 from torchmetrics_sess.cli.results import ResultsError, ResultsFile
 from torchmetrics_sess.cli.stream import Measure, load_batches, score_batches, split
-from torchmetrics_sess.images import FilePair, pair_files, read_pairs
+from torchmetrics_sess.images import FilePair, find_shards, pair_files, read_pairs, read_shards
 from torchmetrics_sess.rows import Row
 from torchmetrics_sess.scoring import Scorer
 
 
 def find_pairs(origin: Path, recons: Sequence[Path] | None) -> list[FilePair]:
-    """Pair images, or read a list of pairs where there are no ``recons``; end the command if that cannot be."""
-    with refusing(ValueError):
+    """Pair images, or read pairs from shards or from a list; end the command if that cannot be."""
+    with refusing(ValueError, ModuleNotFoundError):
+        if shards := _shards(origin, recons or []):
+            return read_shards(shards, str(origin.parent if recons else origin))
         if recons:
             return pair_files(origin, recons)
         if origin.suffix.lower() != ".csv":
             raise ValueError(f"name what is to be compared with {origin}, or a .csv list of pairs")
         return read_pairs(origin)
+
+
+def _shards(first: Path, others: Sequence[Path]) -> list[Path]:
+    """Return the shards that arguments name: a folder of them, or one each, as a shell makes of ``shards/*.tar``."""
+    if not others:
+        return find_shards(first)
+    paths = [first, *others]
+    return paths if all(path.is_file() and find_shards(path) for path in paths) else []
 
 
 @contextmanager

@@ -41,9 +41,11 @@ def score(
 
     Folders are searched with their subfolders. An image pairs up with the one of the same relative path or, failing
     that, of the same path but for the extension. A list of pairs is a CSV file with the columns `origin` and `recon`,
-    and `name` and `recon_folder` if you like; its paths are relative to its own folder. Any format that Pillow reads
-    will do; the images of a pair may differ in size. What cannot be read or has no partner is named and left out, and
-    the exit code is 1.
+    and `name` and `recon_folder` if you like; its paths are relative to its own folder. In tar files, a pair is
+    `17.origin.png` and `17.recon.jpg`; in Parquet files, a row with the columns `origin` and `recon`.
+
+    Any format that Pillow reads will do; the images of a pair may differ in size. What cannot be read or has no partner
+    is named and left out, and the exit code is 1.
 
     With `--out`, results are written as they come. The same command goes on where an earlier one was cut off, even by
     a power failure, and ends with the same file; what failed is not tried again.
@@ -56,6 +58,7 @@ def score(
         sess score kodak/ decoded/                             two folders
         sess score kodak/ bpg/ webp/ jpeg/ --out scores.csv    three codecs, every score in a file
         sess score pairs.csv --out scores.json                 a list of pairs
+        sess score shards/*.tar --out scores.csv               pairs in a WebDataset
         sess score kodak/ decoded/ --set matching.theta=0.1    a setting changed
         sess score kodak/ decoded/ --rescale baseline          unrelated photographs score 0
         sess score kodak/ decoded/ --cache graphs/             later runs read no original again
