@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.shared.reporting import write_results
 from torchmetrics_sess.images import prepare_images, read_image
-from torchmetrics_sess.matching import match_graphs
+from torchmetrics_sess.matching import match_graph_pairs
 from torchmetrics_sess.photographs import NAMES, open_photograph
 from torchmetrics_sess.scoring import Scorer
 
@@ -125,10 +125,10 @@ def parts_of_a_pair(folder: Path, preset: str) -> dict[str, float]:
     scorer = Scorer(preset)
     networks = scorer.networks.on(torch.device("cpu"))
     graphs = networks.extractor.extract(prepare_images([read_image(path) for path in paths], "images"))
-    similarity = scorer.known(networks)
+    similarity = scorer.predicate_similarity(networks)
     return {
         "reading ms": _milliseconds(lambda: [read_image(path) for path in paths]),
-        "matching ms": _milliseconds(lambda: match_graphs(*graphs, similarity, scorer.matching)),
+        "matching ms": _milliseconds(lambda: match_graph_pairs(graphs[:1], graphs[1:], similarity, scorer.matching)),
     }
 
 
