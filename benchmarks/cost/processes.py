@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,8 @@ def main() -> None:
                 flush=True,
             )
         files = {(folder / f"{processes}.csv").read_bytes() for processes in arguments.processes}
-        rows.append({"files that differ": len(files) - 1})
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        rows.append({"files that differ": len(files) - 1, "memory of a process MiB": memory})
         rows.append(parts_of_a_pair(folder, arguments.preset))
     print("; ".join(f"{key}: {value:.4g}" for row in rows[-2:] for key, value in row.items()))
     command = ["python", "-m", "benchmarks.cost.processes", *sys.argv[1:]]

@@ -172,36 +172,34 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in [path, *path.rglob("*")] if file.is_file()}
 
 
-@pytest.mark.parametrize(("command", "victim"), [("score", "0"), ("compare", "1"), ("extract", "1")])
-def test_tasks_of_slurm_end_with_the_files_of_one(
-    command: str, victim: str, arguments: list[str], tmp_path: Path
+@pytest.mark.parametrize(("command", "victim", "count"), [("score", "0", 3), ("compare", "1", 1), ("extract", "1", 3)])
+def test_killed_tasks_of_slurm_end_with_the_files_of_one(
+    command: str, victim: str, count: int, arguments: list[str], tmp_path: Path
 ) -> None:
     _, origin, one, two, *options = arguments
     given = [command, two, *options] if command == "extract" else [command, origin, one, two, *options]
     if command == "compare":
         given.insert(1, "--metrics=psnr")
     name = "graphs" if command == "extract" else "results.csv"
-    for folder in ("of-one", "of-two", "of-three"):
+    for folder in ("of-one", "of-many"):
         (tmp_path / folder).mkdir()
-    whole, of_two, of_three = (tmp_path / folder / name for folder in ("of-one", "of-two", "of-three"))
+    whole, out = tmp_path / "of-one" / name, tmp_path / "of-many" / name
     assert run(*given, whole) == 1
 
-    assert run_tasks(2, tmp_path / "logs", *given, of_two) == [1, 0]
-    assert contents(of_two) == contents(whole)
-    first, other = (contents(tmp_path / "logs" / f"{rank}.out")["."] for rank in range(2))
-    assert b"SeSS|preset:stub" in first
-    assert other == b""
-
-    codes = run_tasks(2, tmp_path / "logs-killed", *given, of_three, STUB_VICTIM=victim)
+    codes = run_tasks(2, tmp_path / "logs-killed", *given, out, STUB_VICTIM=victim)
     said = {path.name: path.read_text() for path in (tmp_path / "logs-killed").iterdir()}
     reason = "sess: another process of this run has ended before its time; the same command goes on from here\n"
     # Whoever is killed says nothing, and nor do those that it talks for.
     assert codes == ([-signal.SIGKILL, 2] if victim == "0" else [2, -signal.SIGKILL])
     assert said.pop("0.err").endswith(reason if victim == "1" else "")
     assert said == {"0.out": "", "1.out": "", "1.err": ""}
-    assert run_tasks(3, tmp_path / "logs-again", *given, of_three) == [1, 0, 0]
-    assert contents(of_three) == contents(whole)
-    assert "are there already; going on with the others\n" in (tmp_path / "logs-again" / "0.err").read_text()
+
+    assert run_tasks(count, tmp_path / "logs-again", *given, out) == [1, *[0] * (count - 1)]
+    assert contents(out) == contents(whole)
+    said = {path.name: path.read_text() for path in (tmp_path / "logs-again").iterdir()}
+    assert "SeSS|preset:stub" in said.pop("0.out")
+    assert "are there already; going on with the others\n" in said.pop("0.err")
+    assert set(said.values()) <= {""}
 
 
 def test_what_one_task_cannot_do_the_first_one_says(arguments: list[str], tmp_path: Path) -> None:
