@@ -34,6 +34,7 @@ QUICK: dict[str, Sequence[str]] = {
     "cost.import_time": ["--quick"],
     "cost.memory": ["--quick"],
     "cost.ddp_scaling": ["--pairs", "8"],
+    "cost.processes": ["--pairs", "40"],
     "trust.fidelity": ["--quick"],
     "trust.power": ["--quick"],
     "cost.tuning": ["--quick"],
