@@ -343,12 +343,16 @@ def preset_yaml(preset: Preset) -> str:
     for field in dataclasses.fields(preset):
         value = getattr(preset, field.name)
         if field.name in _STAGES:
-            values[field.name] = {"kind": value.kind, **dataclasses.asdict(value)}
+            values[field.name] = {"kind": value.kind, **_settings(value)}
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            values[field.name] = dataclasses.asdict(value)
+            values[field.name] = _settings(value)
         elif field.name != "name" and not (field.name == "tuned" and value is None):
             values[field.name] = value
     return yaml.safe_dump(values, sort_keys=False)
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.init}
 
 
 def _preset(name: str, values: Mapping[str, Any]) -> Preset:
