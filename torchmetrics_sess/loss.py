@@ -32,8 +32,8 @@ class SemanticSimilarityLoss(nn.Module):
     The gradient is computed along with the value, a few pairs at a time, and ``backward`` only scales it: networks
     leave nothing behind in memory for a backward pass, and run in float32 whatever autocast, precision or compiler the
     training uses. They are found in a pool that all metrics and losses of a process share: the module has no
-    parameters, no buffers and no state, and a copy or pickle of it holds no network. A gradient of the gradient is an
-    error.
+    parameters, no buffers and no state, and a copy or pickle of it holds no network. The gradient has no gradient of
+    its own.
 
     As input, the module accepts
 

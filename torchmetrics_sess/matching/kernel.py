@@ -359,7 +359,7 @@ def match(
         transport: whether importance is a mass to be transported, rather than a weight of one-to-one matches.
         slack: share of its own mass that a node may take in beyond it, with transport.
         lower: whether, with slack, the direction that gains less counts, rather than the mean of both.
-        history: receives the similarity before each of the first updates, as many as it has room for, ``[t, n_a, n_b]``.
+        history: receives the similarity before each update, of as many as it has room for, ``[t, n_a, n_b]``.
 
     Returns:
         the final similarity, the weight of every pair in the graph score, and which pairs are matched (where

@@ -302,7 +302,6 @@ def same_thing(cosine: NDArray[np.float64], center: float, width: float) -> NDAr
         >>> same_thing(np.array([-0.3, 0.0, 0.5, 1.0]), center=0.5, width=0.1).round(3)
         array([0. , 0. , 0.5, 1. ])
     """
-
     lowest, highest = _logistic(0.0, center, width), _logistic(1.0, center, width)
     probability: NDArray[np.float64] = (_logistic(np.clip(cosine, 0, 1), center, width) - lowest) / (highest - lowest)
     return probability
