@@ -1,0 +1,264 @@
+"""What the loss costs and what its gradient does: time and memory beside ``update()``, and ascents from bad images.
+
+    python -m benchmarks.cost.loss [--cuda] [--quick] [--only cost ascent]
+
+Forward and backward of 8 pairs at the size of the network against the metric's ``update()`` with the same pairs, in turn;
+how much memory each takes at most; then gradient ascent on the pixels: 50 steps from a JPEG of quality 5, and as many
+of Adam from noise, from another photograph and from grey, with what measures say of it that were not climbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import multiprocessing
+import resource
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
+from torchvision.transforms.functional import pil_to_tensor
+
+from benchmarks.cost.lite import clock
+from benchmarks.shared.photographs import load_photographs
+from benchmarks.shared.reporting import FIGURES, write_results
+from torchmetrics_sess import SemanticSimilarityLoss, SemanticSimilarityScore, semantic_similarity_score
+
+SIDE, PAIRS, STEPS = 336, 8, 50
+BATCH_SIZES = (1, 4, 8)
+# What makes the loss fall where the score hardly rises: see docs/loss.md.
+WAYS: dict[str, tuple[dict[str, Any], bool]] = {
+    "1 - SeSS": ({}, False),
+    "-log SeSS": ({}, True),
+    "exponent 1, width .2": ({"matching.exponent": 1.0, "matching.probability_width": 0.2}, False),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cuda", action="store_true", help="measure on the graphics card")
+    parser.add_argument("--quick", action="store_true", help="2 pairs, 3 steps; nothing is written")
+    parser.add_argument("--only", nargs="+", choices=["cost", "ascent"], default=["cost", "ascent"])
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if arguments.cuda else "cpu")
+    command = ["python", "-m", "benchmarks.cost.loss", *sys.argv[1:]]
+    pairs, steps = (2, 3) if arguments.quick else (PAIRS, STEPS)
+    if "cost" in arguments.only:
+        rows = measure_cost(device, pairs, repetitions=1 if arguments.quick else 3)
+        show(rows)
+        if not arguments.quick:
+            print(write_results(f"loss-{device.type}", rows, command))
+    if "ascent" in arguments.only:
+        ascents, pictures = climb_all(device, steps)
+        show([{name: value for name, value in row.items() if name != "losses"} for row in ascents])
+        if not arguments.quick:
+            print(write_results("loss-ascent", ascents, command))
+            draw(ascents, pictures)
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console(width=150).print(table)
+
+
+def photographs(count: int, device: torch.device) -> Tensor:
+    images = [image.resize((SIDE, SIDE)) for image in load_photographs().values()]
+    return torch.stack([pil_to_tensor(images[k % len(images)]) for k in range(count)]).to(device)
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def measure_cost(device: torch.device, pairs: int, repetitions: int) -> list[dict[str, Any]]:
+    """Return time and memory of the loss by its ``batch_size``, and of the metric."""
+    target = photographs(pairs + 1, device)
+    preds = target[1:].float() / 255
+    target = target[:-1]
+    metric = SemanticSimilarityScore().to(device)
+    rows = []
+    for batch_size in BATCH_SIZES:
+        loss = SemanticSimilarityLoss(batch_size=batch_size)
+        cached = SemanticSimilarityLoss(batch_size=batch_size, cache_targets=True)
+
+        def update() -> None:
+            metric.update(preds, target)
+
+        def learn(loss: SemanticSimilarityLoss) -> None:
+            loss(preds.clone().requires_grad_(), target).backward()
+
+        for call in (update, lambda: learn(cached)):
+            call()
+        seconds = [
+            (clock(update, device), clock(lambda: learn(loss), device), clock(lambda: learn(cached), device))
+            for _ in range(repetitions)
+        ]
+        rows.append(
+            {
+                "pairs": pairs,
+                "batch_size": batch_size,
+                "update s": statistics.median(update for update, _, _ in seconds),
+                "loss s": statistics.median(plain for _, plain, _ in seconds),
+                "loss / update": statistics.median(plain / update for update, plain, _ in seconds),
+                "loss, targets cached / update": statistics.median(kept / update for update, _, kept in seconds),
+                "update peak MiB": peak(device.type, None, pairs),
+                "loss peak MiB": peak(device.type, batch_size, pairs),
+            }
+        )
+    return rows
+
+
+def peak(device: str, batch_size: int | None, pairs: int) -> float:
+    """Return by how much an update, or a loss, raises the most memory ever taken, in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(raised, device, batch_size, pairs).result()
+
+
+def raised(device: str, batch_size: int | None, pairs: int) -> float:
+    place = torch.device(device)
+    target = photographs(pairs, place)
+    preds = (target.float() / 255).requires_grad_()
+    if batch_size is None:
+        metric = SemanticSimilarityScore().to(place)
+
+        def call(count: int) -> None:
+            metric.update(preds[:count], target[:count])
+
+    else:
+        loss = SemanticSimilarityLoss(batch_size=batch_size)
+
+        def call(count: int) -> None:
+            loss(preds[:count], target[:count]).backward()
+
+    # Networks, and what libraries keep, are not what is asked for.
+    with torch.no_grad():
+        SemanticSimilarityScore().to(place).update(preds[:1, :, :56, :56], target[:1, :, :56, :56])
+    if place.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call(pairs)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    call(pairs)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def climb_all(device: torch.device, steps: int) -> tuple[list[dict[str, Any]], dict[str, Image.Image]]:
+    """Return ascents from several images toward one photograph, and pictures of where they led."""
+    images = {name: image.resize((SIDE, SIDE)) for name, image in load_photographs().items()}
+    goal = images["chelsea"]
+    noise = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    starts = {
+        "noise": noise,
+        "another photograph": pil_to_tensor(images["coffee"]) / 255,
+        "grey": torch.full((3, SIDE, SIDE), 0.5),
+        "JPEG 5": pil_to_tensor(jpeg(goal, 5)) / 255,
+    }
+    target = pil_to_tensor(goal)[None].to(device)
+    rows, pictures = [], {"the goal": goal}
+    for name, start in starts.items():
+        for way, (overrides, logarithm) in WAYS.items():
+            if name == "JPEG 5" and way != "1 - SeSS":
+                continue
+            loss = SemanticSimilarityLoss(overrides=overrides, cache_targets=True)
+            by_adam = name != "JPEG 5"
+            step = adam if by_adam else polyak
+            end, losses = step(loss, start[None].to(device), target, steps, logarithm=logarithm)
+            before, after = start[None].to(device), end
+            rows.append(
+                {
+                    "from": name,
+                    "loss": way,
+                    "SeSS before": sess(before, target),
+                    "SeSS after": sess(after, target),
+                    "lite-0.1 before": sess(before, target, "lite-0.1"),
+                    "lite-0.1 after": sess(after, target, "lite-0.1"),
+                    "PSNR before": psnr(before, target),
+                    "PSNR after": psnr(after, target),
+                    "falls at every step": losses == sorted(losses, reverse=True),
+                    "losses": losses,
+                }
+            )
+            pictures[f"{name}, {way}"] = Image.fromarray((end[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+            print(name, way, *list(rows[-1].values())[2:-1], flush=True)
+    return rows, pictures
+
+
+def sess(image: Tensor, target: Tensor, preset: str = "lite") -> float:
+    return semantic_similarity_score(image, target, preset).item()
+
+
+def psnr(image: Tensor, target: Tensor) -> float:
+    return peak_signal_noise_ratio(image, target / 255, data_range=1.0).item()
+
+
+def polyak(
+    loss: Callable[..., Tensor], image: Tensor, target: Tensor, steps: int, *, logarithm: bool
+) -> tuple[Tensor, list[float]]:
+    """Descend by steps that would each take a twentieth off the loss if it were linear."""
+    losses = []
+    for _ in range(steps):
+        image = image.detach().requires_grad_()
+        value = loss(image, target)
+        [slope] = torch.autograd.grad(value, image)
+        losses.append(value.item())
+        image = (image - 0.05 * value * slope / slope.square().sum()).clamp(0, 1)
+    return image.detach(), losses
+
+
+def adam(
+    loss: Callable[..., Tensor], image: Tensor, target: Tensor, steps: int, *, logarithm: bool
+) -> tuple[Tensor, list[float]]:
+    """Descend by Adam, which forgets how large gradients are."""
+    image = image.clone().requires_grad_()
+    optimizer = torch.optim.Adam([image], 0.01)
+    losses = []
+    for _ in range(steps):
+        value = loss(image, target)
+        losses.append(value.item())
+        optimizer.zero_grad()
+        (-(1 - value).log() if logarithm else value).backward()
+        optimizer.step()
+        with torch.no_grad():
+            image.clamp_(0, 1)
+    return image.detach(), losses
+
+
+def draw(rows: Sequence[dict[str, Any]], pictures: dict[str, Image.Image]) -> None:
+    """Draw where ascents led."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    chosen = [row for row in rows if row["loss"] == "1 - SeSS"]
+    with mpl.rc_context({"font.size": 8}):
+        figure = Figure(figsize=(8.4, 2.7), layout="constrained")
+        panels = figure.subplots(1, 1 + len(chosen))
+        panels[0].imshow(pictures["the goal"])
+        panels[0].set_title("the goal\n\n", fontsize=8)
+        for panel, row in zip(panels[1:], chosen, strict=True):
+            panel.imshow(pictures[f"{row['from']}, {row['loss']}"])
+            panel.set_title(
+                f"from {row['from']}\nSeSS {row['SeSS before']:.3f} to {row['SeSS after']:.3f}\n"
+                f"lite-0.1: {row['lite-0.1 before']:.2f} to {row['lite-0.1 after']:.2f}",
+                fontsize=8,
+            )
+        for panel in panels:
+            panel.set_axis_off()
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    figure.savefig(FIGURES / "loss-ascent.png", dpi=130, pil_kwargs={"optimize": True})
+
+
+if __name__ == "__main__":
+    main()
