@@ -196,7 +196,8 @@ def pair_losses(
         TypeError: likewise.
     """
     # Nothing of this could be compiled, and nothing of it needs to be.
-    return torch.compiler.disable(_pair_losses)(scorer, preds, target, device)
+    losses: Tensor = torch.compiler.disable(_pair_losses)(scorer, preds, target, device)
+    return losses
 
 
 def _pair_losses(scorer: Scorer, preds: Images, target: Images, device: torch.device | str | None) -> Tensor:
@@ -204,7 +205,7 @@ def _pair_losses(scorer: Scorer, preds: Images, target: Images, device: torch.de
     if not (torch.is_grad_enabled() and any(image.requires_grad for image in preds)):
         return _losses(scorer(preds, target, place), device_of(preds))
     targets = [target for _, target in scorer.pairs(preds, target).values()]
-    losses: Tensor = _Losses.apply(scorer, targets, place, *preds)  # type: ignore[no-untyped-call]
+    losses: Tensor = _Losses.apply(scorer, targets, place, *preds)
     return losses
 
 

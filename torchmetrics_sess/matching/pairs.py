@@ -184,7 +184,9 @@ def differentiate_graph_pairs(
         (_pose(a, b, config, f"graphs_a[{k}]", f"graphs_b[{k}]"), a, b)
         for k, (a, b) in enumerate(_read_pairs(graphs_a, graphs_b, len(known)))
     ]
-    return _in_threads(lambda problem: _differentiate(*problem, known, config), problems, threads)
+    return _in_threads(
+        lambda problem: _differentiate(problem[0], problem[1], problem[2], known, config), problems, threads
+    )
 
 
 class _Nodes(NamedTuple):
