@@ -49,7 +49,7 @@ class SemanticSimilarityLoss(nn.Module):
         overrides: settings of the preset to change, by dotted name, such as ``{"matching.exponent": 1.0}``.
         extractor: a ready-made extractor in place of a preset's; needs ``relation_similarity``.
         relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
-        matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
+        matching: settings of matching beside ``extractor``, by default the published ones.
         reduction: ``"mean"`` or ``"sum"`` over the pairs; ``"none"`` or ``None`` for a loss per pair.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
         out_of_range: what values beyond ``data_range`` are: ``"raise"`` for an error, or ``"clamp"`` for its nearer
@@ -234,7 +234,12 @@ class _Losses(torch.autograd.Function):
                 clamped = [image.clamp(*scorer.data_range) for image in pixels]
                 images = [image.to(device) for image in float_images(clamped, scorer.data_range)]
             some = differentiate_scores(
-                networks.extractor, images, originals[part], scorer.known(networks), scorer.matching, by=pixels
+                networks.extractor,
+                images,
+                originals[part],
+                scorer.predicate_similarity(networks),
+                scorer.matching,
+                by=pixels,
             )
             scores += some[0]
             slopes += some[1]

@@ -402,9 +402,9 @@ def match(
                         edge_a = start_a[i] + k
                         for m in range(degree_b):
                             edge_b = start_b[j] + m
-                            known = relation_similarity[predicate_a[edge_a], predicate_b[edge_b]]
+                            predicates_alike = relation_similarity[predicate_a[edge_a], predicate_b[edge_b]]
                             similar = source[neighbour_a[edge_a], neighbour_b[edge_b]]
-                            both = (1.0 - alpha) * similar + alpha * known
+                            both = (1.0 - alpha) * similar + alpha * predicates_alike
                             if swap:
                                 benefit[m, k] = both
                             else:
@@ -697,9 +697,9 @@ def match_gradient(
                     total_a += importance_a[neighbour_a[edge_a]]
                     for m in range(degree_b):
                         edge_b = start_b[j] + m
-                        known = relation_similarity[predicate_a[edge_a], predicate_b[edge_b]]
+                        predicates_alike = relation_similarity[predicate_a[edge_a], predicate_b[edge_b]]
                         similar = source[neighbour_a[edge_a], neighbour_b[edge_b]]
-                        benefit[k, m] = (1.0 - alpha) * similar + alpha * known
+                        benefit[k, m] = (1.0 - alpha) * similar + alpha * predicates_alike
                 for m in range(degree_b):
                     total_b += importance_b[neighbour_b[start_b[j] + m]]
                 both = importance_a[i] + importance_b[j]
