@@ -1,6 +1,6 @@
 """What is gained, and what is lost, by learning from SeSS beside the squared error.
 
-    python -m examples.deep_jscc.losses [--start CHECKPOINT] [--steps 100] [--photographs FOLDER]
+    python -m examples.deep_jscc.losses [--start CHECKPOINT] [--steps 80] [--photographs FOLDER]
 
 One and the same Deep JSCC, trained with MSE, is trained further in two ways: with MSE, and with MSE + SeSS, on the same
 large crops and the same noise. Both are measured over white noise, by what they were trained with and by what they were
@@ -52,7 +52,7 @@ QUIET: dict[str, Any] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", type=Path, help="checkpoint to go on from; by default, one is trained first")
-    parser.add_argument("--steps", type=int, default=100, help="of either way of going on")
+    parser.add_argument("--steps", type=int, default=80, help="of either way of going on")
     parser.add_argument("--crops", type=int, default=2, help="in a batch")
     parser.add_argument("--crop-size", type=int, default=224)
     parser.add_argument("--sess-weight", type=float, default=4.0)

@@ -67,7 +67,7 @@ class DeepJSCC(LightningModule):
         preset: str = "lite",
         loss: LossName = "mse",
         sess_weight: float = 4.0,
-        sess_image_size: int = 224,
+        sess_image_size: int = 168,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
