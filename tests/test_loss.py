@@ -263,6 +263,13 @@ def test_values_out_of_range() -> None:
     assert gradient[:, :, 6].any()
 
 
+def test_the_metric_has_no_gradient_and_says_so() -> None:
+    metric = SemanticSimilarityScore(extractor=small_extractor(), relation_similarity=KNOWN)
+    value = metric(PREDS.clone().requires_grad_(), TARGET)
+    assert value.requires_grad == metric.is_differentiable == SemanticSimilarityScore.is_differentiable
+    assert not value.requires_grad
+
+
 def test_only_preds_have_a_gradient() -> None:
     preds, target = PREDS.clone(), TARGET.clone().requires_grad_()
     assert not small_loss()(preds, target).requires_grad
