@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from small_lite import KNOWN, LITE, Codec, images, small_extractor
 from stub_extractor import stub_extractor, stub_preset
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
@@ -25,39 +26,17 @@ from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.importance import ImportanceConfig
 from torchmetrics_sess.loss import differentiate_scores
 from torchmetrics_sess.matching import MatchingConfig, match_graph_pairs
-from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
-from torchmetrics_sess.networks import DinoSaliencyNetwork
 from torchmetrics_sess.presets import load_preset
-from torchmetrics_sess.relations.geometric import GeometricRelationModel
 from torchmetrics_sess.scoring import Reduction
-from torchmetrics_sess.segmenters.dino import DinoSegmenter, DinoSegmenterConfig
+from torchmetrics_sess.segmenters.dino import DinoSegmenter
 
-KNOWN = minilm_relation_similarity()
-LITE, OLD = load_preset("lite"), load_preset("lite-0.1")
+OLD = load_preset("lite-0.1")
 MATCHINGS = {
     "lite": LITE.matching,
     "lite-0.1": OLD.matching,
     "lite with neighbours": dataclasses.replace(LITE.matching, iterations=2, beta=0.3),
     "published": MatchingConfig(),
 }
-
-
-def small_extractor(
-    seed: int = 0, importance: ImportanceConfig = LITE.importance, dtype: torch.dtype = torch.float32
-) -> SceneGraphExtractor:
-    """Build the stages of ``lite`` around a random network of 9 patches and 4 regions."""
-    torch.manual_seed(seed)
-    network = DinoSaliencyNetwork(width=16, depth=2, heads=2, grid=4, tap=1, decoder_channels=(8, 8, 8)).to(dtype)
-    config = DinoSegmenterConfig(image_size=42, layer=1, seeds_per_side=2)
-    encoder = DinoEncoder(*(torch.randn(shape, dtype=dtype) / 4 for shape in ((16,), (16,), (16, 8))))
-    segmenter = DinoSegmenter(network.eval().requires_grad_(False), config)
-    return SceneGraphExtractor(segmenter, GeometricRelationModel(), encoder, importance=importance, max_width=None)
-
-
-def images(count: int, seed: int, size: tuple[int, int] = (20, 30), dtype: torch.dtype = torch.float32) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(count, 3, 3, 3, generator=generator, dtype=dtype)
-    return 0.1 + 0.8 * torch.nn.functional.interpolate(coarse, size, mode="bilinear")
 
 
 def small_loss(matching: str = "lite", **arguments: Any) -> SemanticSimilarityLoss:
@@ -313,20 +292,6 @@ def test_other_sources_without_a_gradient_say_why() -> None:
         SemanticSimilarityLoss(stub_preset())
     with pytest.raises(ValueError, match=r"this `extractor` has no gradient .* 'QuarterSegmenter'"):
         SemanticSimilarityLoss(extractor=stub_extractor(), relation_similarity=KNOWN)
-
-
-class Codec(nn.Module):
-    """A network that holds its loss."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.layer = nn.Conv2d(3, 3, 3, padding=1)
-        self.loss = small_loss(out_of_range="clamp")
-
-    def forward(self, batch: Tensor) -> Tensor:
-        loss: Tensor = self.loss(self.layer(batch).sigmoid(), batch)
-        return loss
 
 
 def trained_gradient(codec: nn.Module, batch: Tensor = TARGET) -> Tensor:
