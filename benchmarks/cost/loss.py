@@ -2,20 +2,20 @@
 
     python -m benchmarks.cost.loss [--cuda] [--quick] [--only cost ascent]
 
-Forward and backward of 8 pairs of 336 pixels against the metric's ``update()`` with the same pairs, in turn; how much
-memory each takes at most; then gradient ascent on the pixels: 50 steps from a JPEG of quality 5, and 20 of Adam from
+Forward and backward of 8 pairs of 336 pixels against the metric's ``update()`` with the same pairs; how much memory each
+takes at most; then gradient ascent on the pixels: 50 steps from a JPEG of quality 5, and 20 of Adam from
 noise and from another photograph, with what measures say of it that were not climbed.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import io
 import multiprocessing
 import resource
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -28,14 +28,14 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 from torchvision.transforms.functional import pil_to_tensor
 
-from benchmarks.cost.lite import clock
 from benchmarks.shared.photographs import load_photographs
 from benchmarks.shared.reporting import FIGURES, write_results
 from torchmetrics_sess import SemanticSimilarityLoss, SemanticSimilarityScore, semantic_similarity_score
 
 SIDE, PAIRS = 336, 8
 POLYAK_STEPS, ADAM_STEPS = 50, 20
-BATCH_SIZES = (1, 4, 8)
+UPDATE, LOSS, CACHED = "update", "loss: forward and backward", "loss, targets cached"
+TASKS = ((UPDATE, 8), (LOSS, 8), (LOSS, 1), (CACHED, 8))
 # What makes the loss fall where the score hardly rises: see docs/loss.md.
 PLAIN = "1 - SeSS"
 WAYS: dict[str, tuple[dict[str, Any], bool]] = {
@@ -49,13 +49,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cuda", action="store_true", help="measure on the graphics card")
     parser.add_argument("--quick", action="store_true", help="2 pairs, 3 steps; nothing is written")
+    parser.add_argument("--repetitions", type=int, default=3, help="of what is timed")
     parser.add_argument("--only", nargs="+", choices=["cost", "ascent"], default=["cost", "ascent"])
     arguments = parser.parse_args()
     device = torch.device("cuda" if arguments.cuda else "cpu")
     command = ["python", "-m", "benchmarks.cost.loss", *sys.argv[1:]]
     pairs = 2 if arguments.quick else PAIRS
     if "cost" in arguments.only:
-        rows = measure_cost(device, pairs, repetitions=1 if arguments.quick else 3)
+        rows = measure_cost(device.type, pairs, 1 if arguments.quick else arguments.repetitions)
         show(rows)
         if not arguments.quick:
             print(write_results(f"loss-{device.type}", rows, command))
@@ -85,75 +86,62 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def measure_cost(device: torch.device, pairs: int, repetitions: int) -> list[dict[str, Any]]:
-    """Return time and memory of the loss by its ``batch_size``, and of the metric."""
-    target = photographs(pairs + 1, device)
-    preds = target[1:].float() / 255
-    target = target[:-1]
-    metric = SemanticSimilarityScore().to(device)
-    rows = []
-    for batch_size in BATCH_SIZES:
-        update = functools.partial(metric.update, preds, target)
-        plain = functools.partial(learn, SemanticSimilarityLoss(batch_size=batch_size), preds, target)
-        kept = functools.partial(
-            learn, SemanticSimilarityLoss(batch_size=batch_size, cache_targets=True), preds, target
-        )
-        calls = (update, plain, kept)
-        for call in calls:
-            call()
-        seconds = [[clock(call, device) for call in calls] for _ in range(repetitions)]
-        rows.append(
-            {
-                "pairs": pairs,
-                "batch_size": batch_size,
-                "update s": statistics.median(first for first, _, _ in seconds),
-                "loss s": statistics.median(second for _, second, _ in seconds),
-                "loss / update": statistics.median(second / first for first, second, _ in seconds),
-                "loss, targets cached / update": statistics.median(third / first for first, _, third in seconds),
-                "update peak MiB": peak(device.type, None, pairs),
-                "loss peak MiB": peak(device.type, batch_size, pairs),
-            }
-        )
+def measure_cost(device: str, pairs: int, repetitions: int) -> list[dict[str, Any]]:
+    """Return time and memory of the metric and of the loss, each in a process of its own, as their peaks have to be."""
+    rows: list[dict[str, Any]] = []
+    for task, batch_size in TASKS:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            seconds, memory = process.submit(cost, device, task, batch_size, pairs, repetitions).result()
+        first = rows[0]["seconds"] if rows else seconds
+        row = {"what": task, "batch_size": batch_size, "pairs": pairs, "seconds": seconds, "/ update": seconds / first}
+        rows.append({**row, "peak MiB": memory})
+        print(*rows[-1].values(), flush=True)
     return rows
 
 
-def learn(loss: SemanticSimilarityLoss, preds: Tensor, target: Tensor) -> None:
-    loss(preds.clone().requires_grad_(), target).backward()
+def cost(device: str, task: str, batch_size: int, pairs: int, repetitions: int) -> tuple[float, float]:
+    """Return the seconds that a task takes, and by how many MiB it raises the most memory that was ever taken.
 
-
-def peak(device: str, batch_size: int | None, pairs: int) -> float:
-    """Return by how much an update, or a loss, raises the most memory ever taken, in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(raised, device, batch_size, pairs).result()
-
-
-def raised(device: str, batch_size: int | None, pairs: int) -> float:
+    On a processor these are seconds of its time, which other processes on the machine do not change.
+    """
     place = torch.device(device)
-    target = photographs(pairs, place)
-    preds = (target.float() / 255).requires_grad_()
-    if batch_size is None:
-        metric = SemanticSimilarityScore().to(place)
+    target = photographs(pairs + 1, place)
+    preds, target = target[1:].float() / 255, target[:-1]
+    metric = SemanticSimilarityScore(batch_size=batch_size).to(place)
+    loss = SemanticSimilarityLoss(batch_size=batch_size, cache_targets=task == CACHED)
 
-        def call(count: int) -> None:
+    def run(count: int) -> None:
+        if task == UPDATE:
             metric.update(preds[:count], target[:count])
+        else:
+            loss(preds[:count].clone().requires_grad_(), target[:count]).backward()
 
-    else:
-        loss = SemanticSimilarityLoss(batch_size=batch_size)
+    # Networks, and what libraries and compilers keep, are not what is asked for.
+    metric.update(preds[:1, :, :56, :56], target[:1, :, :56, :56])
+    loss(preds[:1, :, :56, :56].clone().requires_grad_(), target[:1, :, :56, :56]).backward()
+    if task == CACHED:
+        loss(preds, target)
+    before = memory_taken(place)
+    seconds = []
+    for _ in range(repetitions):
+        start = now(place)
+        run(pairs)
+        seconds.append(now(place) - start)
+    return statistics.median(seconds), (memory_taken(place) - before) / 2**20
 
-        def call(count: int) -> None:
-            learn(loss, preds[:count], target[:count])
 
-    # Networks, and what libraries keep, are not what is asked for.
-    with torch.no_grad():
-        SemanticSimilarityScore().to(place).update(preds[:1, :, :56, :56], target[:1, :, :56, :56])
-    if place.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call(pairs)
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    call(pairs)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+def now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
+
+
+def memory_taken(device: torch.device) -> int:
+    """Return the most bytes ever taken."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def climb_all(device: torch.device, *, quick: bool) -> tuple[list[dict[str, Any]], dict[str, Image.Image]]:
