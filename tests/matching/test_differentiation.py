@@ -37,7 +37,7 @@ def configs(draw: st.DrawFn) -> MatchingConfig:
     )
 
 
-@settings(derandomize=True, deadline=None, max_examples=80)
+@settings(derandomize=True, deadline=None, max_examples=60)
 @given(
     sizes=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     density=st.floats(0, 1),
