@@ -208,8 +208,8 @@ def semantic_similarity_loss(
     Examples:
         >>> import torch
         >>> from torchmetrics_sess import semantic_similarity_loss
-        >>> images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        >>> preds = images.flip(0).requires_grad_()
+        >>> images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> preds = images.flip(3).requires_grad_()
         >>> semantic_similarity_loss(preds, images).backward()
         >>> bool(preds.grad.isfinite().all()), bool(preds.grad.any())
         (True, True)

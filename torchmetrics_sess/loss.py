@@ -69,11 +69,11 @@ class SemanticSimilarityLoss(nn.Module):
         >>> import torch
         >>> from torchmetrics_sess import SemanticSimilarityLoss
         >>> loss = SemanticSimilarityLoss()
-        >>> images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        >>> preds = images.flip(0).requires_grad_()
+        >>> images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> preds = images.flip(3).requires_grad_()
         >>> loss(preds, images).backward()
         >>> preds.grad.shape, list(loss.state_dict()), list(loss.parameters())
-        (torch.Size([2, 3, 64, 64]), [], [])
+        (torch.Size([1, 3, 64, 64]), [], [])
     """
 
     def __init__(
