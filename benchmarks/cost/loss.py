@@ -3,8 +3,8 @@
     python -m benchmarks.cost.loss [--cuda] [--quick] [--only cost ascent]
 
 Forward and backward of 8 pairs of 336 pixels against the metric's ``update()`` with the same pairs; how much memory
-each takes at most; then gradient ascent on the pixels: 50 steps from a JPEG of quality 5, and 20 of Adam from
-noise and from another photograph, with what measures say of it that were not climbed.
+each takes at most; how large the gradient is; and gradient ascent on the pixels: 50 steps from a JPEG of quality 5, and
+20 of Adam from noise and from another photograph, with what measures say of it that were not climbed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,13 @@ from torchmetrics_sess import SemanticSimilarityLoss, SemanticSimilarityScore, s
 
 SIDE, PAIRS = 336, 8
 POLYAK_STEPS, ADAM_STEPS = 50, 20
-UPDATE, LOSS, CACHED = "update", "loss: forward and backward", "loss, targets cached"
-TASKS = ((UPDATE, 8), (LOSS, 8), (LOSS, 1), (CACHED, 8))
+UPDATE, LOSS = "update", "loss: forward and backward"
+TASKS = ((UPDATE, 8), (LOSS, 8), (LOSS, 1))
+GOAL, PLAIN = "the goal", "1 - SeSS"
 # What makes the loss fall where the score hardly rises: see docs/loss.md.
-PLAIN = "1 - SeSS"
-WAYS: dict[str, tuple[dict[str, Any], bool]] = {
-    PLAIN: ({}, False),
-    "-log SeSS": ({}, True),
-    "exponent 1, width .2": ({"matching.exponent": 1.0, "matching.probability_width": 0.2}, False),
+WAYS: dict[str, dict[str, Any]] = {
+    PLAIN: {},
+    "1 - SeSS, exponent 1, width .2": {"matching.exponent": 1.0, "matching.probability_width": 0.2},
 }
 
 
@@ -62,11 +61,16 @@ def main() -> None:
         if not arguments.quick:
             print(write_results(f"loss-{device.type}", rows, command))
     if "ascent" in arguments.only:
-        ascents, pictures = climb_all(device, quick=arguments.quick)
+        names = [name for name in starts() if name != GOAL]
+        with ProcessPoolExecutor(len(names) + 1, mp_context=multiprocessing.get_context("spawn")) as processes:
+            sizes = processes.submit(slopes, device.type)
+            ends = [processes.submit(climb, device.type, name, 3 if arguments.quick else None) for name in names]
+            show(sizes.result())
+            ascents = [end.result()[0] for end in ends]
         show([{name: value for name, value in row.items() if name != "losses"} for row in ascents])
         if not arguments.quick:
-            print(write_results("loss-ascent", ascents, command))
-            draw(ascents, pictures)
+            draw(ascents, {name: end.result()[1] for name, end in zip(names, ends, strict=True)})
+            print(write_results("loss-ascent", [*ascents, *sizes.result()], command))
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
@@ -109,7 +113,7 @@ def cost(device: str, task: str, batch_size: int, pairs: int, repetitions: int) 
     target = photographs(pairs + 1, place)
     preds, target = target[1:].float() / 255, target[:-1]
     metric = SemanticSimilarityScore(batch_size=batch_size).to(place)
-    loss = SemanticSimilarityLoss(batch_size=batch_size, cache_targets=task == CACHED)
+    loss = SemanticSimilarityLoss(batch_size=batch_size)
 
     def run(count: int) -> None:
         if task == UPDATE:
@@ -121,8 +125,6 @@ def cost(device: str, task: str, batch_size: int, pairs: int, repetitions: int) 
     metric.update(preds[:1], target[:1])
     small = {"segmenter.image_size": 56, "segmenter.seeds_per_side": 4}
     SemanticSimilarityLoss(overrides=small)(preds[:1].clone().requires_grad_(), target[:1]).backward()
-    if task == CACHED:
-        loss(preds, target)
     before = memory_held(place)
     seconds = []
     for _ in range(repetitions):
@@ -154,45 +156,58 @@ def most_memory(device: torch.device) -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def climb_all(device: torch.device, *, quick: bool) -> tuple[list[dict[str, Any]], dict[str, Image.Image]]:
-    """Return ascents from several images toward one photograph, and pictures of where they led."""
+def starts() -> dict[str, Image.Image]:
+    """Return what ascents start from, after the photograph that all of them lead to."""
     images = {name: image.resize((SIDE, SIDE)) for name, image in load_photographs().items()}
-    goal = images["chelsea"]
-    starts = {
-        "JPEG 5": pil_to_tensor(jpeg(goal, 5)) / 255,
-        "noise": torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)),
-        "another photograph": pil_to_tensor(images["coffee"]) / 255,
+    noise = (256 * torch.rand(SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))).byte()
+    return {
+        GOAL: images["chelsea"],
+        "JPEG 5": jpeg(images["chelsea"], 5),
+        "noise": Image.fromarray(noise.numpy()),
+        "another photograph": images["coffee"],
     }
-    target = pil_to_tensor(goal)[None].to(device)
-    rows, pictures = [], {"the goal": goal}
-    for way, (overrides, logarithm) in WAYS.items():
+
+
+def climb(device: str, name: str, steps: int | None) -> tuple[dict[str, Any], Image.Image]:
+    """Return where an ascent led, and its picture."""
+    images = {start: pil_to_tensor(image)[None].to(device) for start, image in starts().items()}
+    target, before = images[GOAL], images[name] / 255
+    loss = SemanticSimilarityLoss(cache_targets=True)
+    if name == "JPEG 5":
+        after, losses = polyak(loss, before, target, steps or POLYAK_STEPS)
+    else:
+        after, losses = adam(loss, before, target, steps or ADAM_STEPS)
+    row = {
+        "from": name,
+        "SeSS before": sess(before, target),
+        "SeSS after": sess(after, target),
+        "lite-0.1 before": sess(before, target, "lite-0.1"),
+        "lite-0.1 after": sess(after, target, "lite-0.1"),
+        "PSNR before": psnr(before, target),
+        "PSNR after": psnr(after, target),
+        "falls at every step": losses == sorted(losses, reverse=True),
+        "losses": losses,
+    }
+    return row, Image.fromarray((after[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+
+
+def slopes(device: str) -> list[dict[str, Any]]:
+    """Return how large the gradient by the pixels is, for several losses and images."""
+    images = {name: pil_to_tensor(image)[None].to(device) for name, image in starts().items()}
+    rows: list[dict[str, Any]] = []
+    for way, overrides in WAYS.items():
         loss = SemanticSimilarityLoss(overrides=overrides, cache_targets=True)
-        for name, start in starts.items():
-            before = start[None].to(device)
-            if name == "JPEG 5":
-                if way != PLAIN:
-                    continue
-                after, losses = polyak(loss, before, target, 3 if quick else POLYAK_STEPS)
-            else:
-                after, losses = adam(loss, before, target, 3 if quick else ADAM_STEPS, logarithm=logarithm)
-            rows.append(
-                {
-                    "from": name,
-                    "loss": way,
-                    "SeSS before": sess(before, target),
-                    "SeSS after": sess(after, target),
-                    "lite-0.1 before": sess(before, target, "lite-0.1"),
-                    "lite-0.1 after": sess(after, target, "lite-0.1"),
-                    "PSNR before": psnr(before, target),
-                    "PSNR after": psnr(after, target),
-                    "falls at every step": losses == sorted(losses, reverse=True),
-                    "losses": losses,
-                }
-            )
-            pixels = (after[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-            pictures[f"{name}, {way}"] = Image.fromarray(pixels)
-            print(*list(rows[-1].values())[:-1], flush=True)
-    return rows, pictures
+        row: dict[str, Any] = {"gradient of": way}
+        for name, image in images.items():
+            if name != GOAL:
+                pixels = (image / 255).requires_grad_()
+                [slope] = torch.autograd.grad(loss(pixels, images[GOAL]), pixels)
+                row[name] = slope.norm().item()
+        rows.append(row)
+        if way == PLAIN:
+            scores = {name: sess(image / 255, images[GOAL]) for name, image in images.items() if name != GOAL}
+            rows.append({"gradient of": "-log SeSS", **{name: row[name] / score for name, score in scores.items()}})
+    return rows
 
 
 def sess(image: Tensor, target: Tensor, preset: str = "lite") -> float:
@@ -203,7 +218,7 @@ def psnr(image: Tensor, target: Tensor) -> float:
     return peak_signal_noise_ratio(image, target / 255, data_range=1.0).item()
 
 
-def polyak(loss: Callable[..., Tensor], image: Tensor, target: Tensor, steps: int) -> tuple[Tensor, list[float]]:
+def polyak(loss: SemanticSimilarityLoss, image: Tensor, target: Tensor, steps: int) -> tuple[Tensor, list[float]]:
     """Descend by steps that would each take a twentieth off the loss if it were linear."""
     losses = []
     for _ in range(steps):
@@ -215,9 +230,7 @@ def polyak(loss: Callable[..., Tensor], image: Tensor, target: Tensor, steps: in
     return image.detach(), losses
 
 
-def adam(
-    loss: Callable[..., Tensor], image: Tensor, target: Tensor, steps: int, *, logarithm: bool
-) -> tuple[Tensor, list[float]]:
+def adam(loss: SemanticSimilarityLoss, image: Tensor, target: Tensor, steps: int) -> tuple[Tensor, list[float]]:
     """Descend by Adam, which forgets how large gradients are."""
     image = image.clone().requires_grad_()
     optimizer = torch.optim.Adam([image], 0.02)
@@ -226,7 +239,7 @@ def adam(
         value = loss(image, target)
         losses.append(value.item())
         optimizer.zero_grad()
-        (-(1 - value).log() if logarithm else value).backward()
+        value.backward()
         optimizer.step()
         with torch.no_grad():
             image.clamp_(0, 1)
@@ -238,14 +251,13 @@ def draw(rows: Sequence[dict[str, Any]], pictures: dict[str, Image.Image]) -> No
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    chosen = [row for row in rows if row["loss"] == PLAIN]
     with mpl.rc_context({"font.size": 8}):
         figure = Figure(figsize=(8.4, 2.7), layout="constrained")
-        panels = figure.subplots(1, 1 + len(chosen))
-        panels[0].imshow(pictures["the goal"])
+        panels = figure.subplots(1, 1 + len(rows))
+        panels[0].imshow(starts()[GOAL])
         panels[0].set_title("the goal\n\n", fontsize=8)
-        for panel, row in zip(panels[1:], chosen, strict=True):
-            panel.imshow(pictures[f"{row['from']}, {row['loss']}"])
+        for panel, row in zip(panels[1:], rows, strict=True):
+            panel.imshow(pictures[row["from"]])
             panel.set_title(
                 f"from {row['from']}\nSeSS {row['SeSS before']:.3f} to {row['SeSS after']:.3f}\n"
                 f"lite-0.1: {row['lite-0.1 before']:.2f} to {row['lite-0.1 after']:.2f}",
