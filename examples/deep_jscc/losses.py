@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs/deep_jscc_losses")
 BEFORE = "before"
 NAMES = {BEFORE: "before", "mse": "further with MSE", "mse+sess": "further with MSE + SeSS"}
-MEASURES = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM", "sess": "SeSS", "sess_0_1": "SeSS, lite-0.1 (not trained on)"}
+MEASURES = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM", "sess": "SeSS", "sess_0_1": "lite-0.1, not trained on"}
 QUIET: dict[str, Any] = {
     "accelerator": "auto",
     "devices": 1,
@@ -153,14 +153,14 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 2.6), layout="constrained")
+        figure = Figure(figsize=(8.6, 2.8), layout="constrained")
         for panel, (measure, title) in zip(figure.subplots(1, len(MEASURES)), MEASURES.items(), strict=True):
             for name, colour, marker in zip(NAMES.values(), ("0.6", *COLOURS), MARKERS, strict=False):
                 chosen = [row for row in rows if row["trained"] == name]
                 x, y = ([row[key] for row in chosen] for key in ("snr_db", measure))
                 panel.plot(x, y, color=colour, marker=marker, label=name)
-            panel.set(title=title, xlabel="SNR (dB)")
-        figure.axes[0].legend(loc="lower right")
+            panel.set(title=title, xlabel="SNR (dB)", xticks=x)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(NAMES))
     return figure
 
 
