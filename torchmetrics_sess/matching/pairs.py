@@ -17,11 +17,9 @@ from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.matching.config import MatchingConfig
 
 RELEASED = MatchingConfig()
-
+_NO_HISTORY = np.empty((0, 0, 0))
 _PAIRS_AT_ONCE = 32
-
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +55,22 @@ class MatchResult:
     assignment: list[tuple[int, int]]
     unmatched_a: Float64[Tensor, " n_a"]
     unmatched_b: Float64[Tensor, " n_b"]
+
+
+class GraphGradient(NamedTuple):
+    """Derivative of a score by what it reads of a scene graph, in double precision on the CPU.
+
+    Args:
+        features: ``[n, d]``.
+        centers: ``[n, 2]``.
+        importance: ``[n]``, each weight taken for itself: to scale all of them changes nothing.
+        image_feature: ``[e]``.
+    """
+
+    features: Float64[Tensor, "n d"]
+    centers: Float64[Tensor, "n 2"]
+    importance: Float64[Tensor, " n"]
+    image_feature: Float64[Tensor, " e"]
 
 
 def match_graphs(
@@ -108,8 +122,8 @@ def match_graphs(
         (1.0, [(0, 0), (1, 1)])
     """
     predicates = _read_relation_similarity(relation_similarity)
-    compared = _compare(_read(a, "a", len(predicates)), _read(b, "b", len(predicates)), "a", "b")
-    return _solve(_pose(compared, config), predicates, config)
+    problem = _pose(_read(a, "a", len(predicates)), _read(b, "b", len(predicates)), config, "a", "b")
+    return _solve(problem, predicates, config)
 
 
 def match_graph_pairs(
@@ -139,10 +153,52 @@ def match_graph_pairs(
         >>> match_graph_pairs([], [], relation_similarity=torch.eye(56))
         []
     """
-    _check_threads(threads)
     predicates = _read_relation_similarity(relation_similarity)
-    compared = _compare_all(graphs_a, graphs_b, len(predicates))
-    return _in_threads(lambda pair: _solve(_pose(pair, config), predicates, config), compared, threads)
+    problems = [
+        _pose(a, b, config, f"graphs_a[{k}]", f"graphs_b[{k}]")
+        for k, (a, b) in enumerate(_read_pairs(graphs_a, graphs_b, len(predicates)))
+    ]
+    return _in_threads(lambda problem: _solve(problem, predicates, config), problems, threads)
+
+
+def differentiate_graph_pairs(
+    graphs_a: Sequence[SceneGraph],
+    graphs_b: Sequence[SceneGraph],
+    relation_similarity: Float[Tensor, "p q"],
+    config: MatchingConfig = RELEASED,
+    threads: int | None = None,
+) -> list[tuple[MatchResult, GraphGradient]]:
+    """Match many pairs of scene graphs, and differentiate every score by the first graph of its pair.
+
+    The derivative is exact wherever there is one: through all updates from neighbours, the final matching, and the
+    masses that it moves. What is discrete stays as it is: relations, and which of several equally good matchings is
+    taken. There the score has a kink, and what is returned is the slope on one of its sides.
+
+    Args:
+        graphs_a: as for ``match_graph_pairs``, and so are all others.
+        graphs_b: likewise.
+        relation_similarity: likewise.
+        config: likewise.
+        threads: likewise.
+
+    Returns:
+        For every pair what ``match_graph_pairs`` returns, and the derivative of its ``score``.
+
+    Raises:
+        ValueError: as for ``match_graph_pairs``.
+
+    Examples:
+        >>> differentiate_graph_pairs([], [], relation_similarity=torch.eye(56))
+        []
+    """
+    predicates = _read_relation_similarity(relation_similarity)
+    problems = [
+        (_pose(a, b, config, f"graphs_a[{k}]", f"graphs_b[{k}]"), a, b)
+        for k, (a, b) in enumerate(_read_pairs(graphs_a, graphs_b, len(predicates)))
+    ]
+    return _in_threads(
+        lambda problem: _differentiate(problem[0], problem[1], problem[2], predicates, config), problems, threads
+    )
 
 
 class PreparedPairs:
@@ -171,7 +227,10 @@ class PreparedPairs:
         relation_similarity: Float[Tensor, "p q"],
     ) -> None:
         self._predicates = _read_relation_similarity(relation_similarity)
-        self._compared = _compare_all(graphs_a, graphs_b, len(self._predicates))
+        self._compared = [
+            _compare(a, b, f"graphs_a[{k}]", f"graphs_b[{k}]")
+            for k, (a, b) in enumerate(_read_pairs(graphs_a, graphs_b, len(self._predicates)))
+        ]
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -197,15 +256,14 @@ class PreparedPairs:
         Raises:
             ValueError: if ``threads`` is below 1.
         """
-        _check_threads(threads)
 
         def score(index: int) -> float:
             pair = self._compared[index]
             if importance is not None:
                 a, b = (np.maximum(side[index], np.finfo(np.float64).tiny) for side in importance)
                 pair = pair._replace(importance_a=a, importance_b=b)
-            problem = _pose(pair, config)
-            similarity, plan, *_ = _match(problem, self._predicates, config)
+            problem = _weigh(pair, config)
+            similarity, plan, *_ = _match(problem, self._predicates, config, _NO_HISTORY)
             return _score(float((plan * similarity).sum()), problem.image_score, config)
 
         chosen = range(len(self)) if only is None else only
@@ -280,6 +338,17 @@ def _read(graph: SceneGraph, name: str, predicates: int) -> _Nodes:
     return nodes._replace(importance=np.maximum(nodes.importance, np.finfo(np.float64).tiny))
 
 
+def _read_pairs(
+    graphs_a: Sequence[SceneGraph], graphs_b: Sequence[SceneGraph], predicates: int
+) -> list[tuple[_Nodes, _Nodes]]:
+    if len(graphs_a) != len(graphs_b):
+        raise ValueError(f"`graphs_a` and `graphs_b` must be as many, got {len(graphs_a)} and {len(graphs_b)}")
+    return [
+        (_read(a, f"graphs_a[{k}]", predicates), _read(b, f"graphs_b[{k}]", predicates))
+        for k, (a, b) in enumerate(zip(graphs_a, graphs_b, strict=True))
+    ]
+
+
 def _read_relation_similarity(relation_similarity: Tensor) -> NDArray[np.float64]:
     shape = list(relation_similarity.shape)
     if len(shape) != 2 or shape[0] != shape[1]:
@@ -288,6 +357,10 @@ def _read_relation_similarity(relation_similarity: Tensor) -> NDArray[np.float64
     if not np.isfinite(predicates).all():
         raise ValueError("`relation_similarity` must be finite, got NaN or infinity")
     return predicates
+
+
+def _pose(a: _Nodes, b: _Nodes, config: MatchingConfig, name_a: str, name_b: str) -> _Problem:
+    return _weigh(_compare(a, b, name_a, name_b), config)
 
 
 def _compare(a: _Nodes, b: _Nodes, name_a: str, name_b: str) -> _Compared:
@@ -313,7 +386,7 @@ def _compare(a: _Nodes, b: _Nodes, name_a: str, name_b: str) -> _Compared:
     )
 
 
-def _pose(compared: _Compared, config: MatchingConfig) -> _Problem:
+def _weigh(compared: _Compared, config: MatchingConfig) -> _Problem:
     alike = np.maximum(compared.cosine, config.cosine_floor)
     if config.probability_center is not None:
         alike = same_thing(alike, config.probability_center, config.probability_width)
@@ -342,17 +415,36 @@ def same_thing(cosine: NDArray[np.float64], center: float, width: float) -> NDAr
         >>> same_thing(np.array([-0.3, 0.0, 0.5, 1.0]), center=0.5, width=0.1).round(3)
         array([0. , 0. , 0.5, 1. ])
     """
-
-    def logistic(value: Any) -> Any:
-        return 1 / (1 + np.exp((center - value) / width))
-
-    lowest, highest = logistic(0.0), logistic(1.0)
-    probability: NDArray[np.float64] = (logistic(np.clip(cosine, 0, 1)) - lowest) / (highest - lowest)
+    lowest, highest = _logistic(0.0, center, width), _logistic(1.0, center, width)
+    probability: NDArray[np.float64] = (_logistic(np.clip(cosine, 0, 1), center, width) - lowest) / (highest - lowest)
     return probability
 
 
-def _solve(problem: _Problem, predicates: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
-    similarity, plan, matched, unmatched_a, unmatched_b = _match(problem, predicates, config)
+def same_thing_slope(cosine: NDArray[np.float64], center: float, width: float) -> NDArray[np.float64]:
+    """Return the derivative of ``same_thing``, which is 0 for cosines below 0.
+
+    Examples:
+        >>> same_thing_slope(np.array([-0.3, 0.0, 0.5, 1.0]), center=0.5, width=0.1).round(3)
+        array([0.   , 0.067, 2.534, 0.067])
+    """
+    lowest, highest = _logistic(0.0, center, width), _logistic(1.0, center, width)
+    value = _logistic(np.maximum(cosine, 0), center, width)
+    # Features of unit norm may have a cosine of a little more than 1.
+    slope: NDArray[np.float64] = np.where(cosine < 0, 0, value * (1 - value) / width / (highest - lowest))
+    return slope
+
+
+def _logistic(value: Any, center: float, width: float) -> Any:
+    return 1 / (1 + np.exp((center - value) / width))
+
+
+def _solve(
+    problem: _Problem,
+    predicates: NDArray[np.float64],
+    config: MatchingConfig,
+    history: NDArray[np.float64] = _NO_HISTORY,
+) -> MatchResult:
+    similarity, plan, matched, unmatched_a, unmatched_b = _match(problem, predicates, config, history)
     graph_score = float((plan * similarity).sum())
     return MatchResult(
         score=_score(graph_score, problem.image_score, config),
@@ -367,7 +459,7 @@ def _solve(problem: _Problem, predicates: NDArray[np.float64], config: MatchingC
 
 
 def _match(
-    problem: _Problem, predicates: NDArray[np.float64], config: MatchingConfig
+    problem: _Problem, predicates: NDArray[np.float64], config: MatchingConfig, history: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], ...]:
     # Only a caller that matches should wait for the compiler to load.
     from torchmetrics_sess.matching.kernel import match
@@ -386,6 +478,7 @@ def _match(
         config.assignment == "transport",
         float(config.slack),
         config.balance == "lower",
+        history,
     )
 
 
@@ -394,24 +487,52 @@ def _score(graph_score: float, image_score: float, config: MatchingConfig) -> fl
     return score if config.exponent == 1 else max(score, 0.0) ** config.exponent
 
 
-def _compare_all(graphs_a: Sequence[SceneGraph], graphs_b: Sequence[SceneGraph], predicates: int) -> list[_Compared]:
-    if len(graphs_a) != len(graphs_b):
-        raise ValueError(f"`graphs_a` and `graphs_b` must be as many, got {len(graphs_a)} and {len(graphs_b)}")
-    compared = []
-    for k, (a, b) in enumerate(zip(graphs_a, graphs_b, strict=True)):
-        name_a, name_b = f"graphs_a[{k}]", f"graphs_b[{k}]"
-        compared.append(_compare(_read(a, name_a, predicates), _read(b, name_b, predicates), name_a, name_b))
-    return compared
+def _differentiate(
+    problem: _Problem, a: _Nodes, b: _Nodes, predicates: NDArray[np.float64], config: MatchingConfig
+) -> tuple[MatchResult, GraphGradient]:
+    from torchmetrics_sess.matching.kernel import match_gradient
+
+    history = np.empty((config.iterations, *problem.similarity.shape))
+    result = _solve(problem, predicates, config, history)
+    by_similarity, by_importance, _ = match_gradient(
+        result.similarity.numpy(),
+        history,
+        problem.relation_a,
+        problem.relation_b,
+        problem.importance_a,
+        problem.importance_b,
+        predicates,
+        float(config.alpha),
+        float(config.beta),
+        config.update_order == "synchronous",
+        config.assignment == "transport",
+        float(config.slack),
+        config.balance == "lower",
+    )
+    mean = (1 - config.image_weight) * result.graph_score + config.image_weight * result.image_score
+    by_mean = 1.0 if config.exponent == 1 else config.exponent * mean ** (config.exponent - 1) if mean > 0 else 0.0
+    by_similarity *= by_mean * (1 - config.image_weight)
+
+    cosine = a.features @ b.features.T
+    by_cosine = (1 - config.theta) * np.where(cosine < config.cosine_floor, 0, by_similarity)
+    if config.probability_center is not None:
+        by_cosine = by_cosine * same_thing_slope(cosine, config.probability_center, config.probability_width)
+    towards = by_similarity[:, :, None] * (b.centers[None, :] - a.centers[:, None])
+    by_image = by_mean * config.image_weight * float(a.image_feature @ b.image_feature >= config.cosine_floor)
+    gradient = GraphGradient(
+        features=torch.from_numpy(by_cosine @ b.features),
+        centers=torch.from_numpy(config.theta * towards.sum(1)),
+        importance=torch.from_numpy(by_importance * by_mean * (1 - config.image_weight)),
+        image_feature=torch.from_numpy(by_image * b.image_feature),
+    )
+    return result, gradient
 
 
-def _check_threads(threads: int | None) -> None:
+def _in_threads(function: Callable[[Any], T], problems: Sequence[Any], threads: int | None) -> list[T]:
     if threads is not None and threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}")
-
-
-def _in_threads(solve: Callable[[T], R], tasks: Sequence[T], threads: int | None) -> list[R]:
-    workers = min(threads or torch.get_num_threads(), len(tasks))
+    workers = min(threads or torch.get_num_threads(), len(problems))
     if workers <= 1:
-        return [solve(task) for task in tasks]
+        return [function(problem) for problem in problems]
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(solve, tasks))
+        return list(pool.map(function, problems))
