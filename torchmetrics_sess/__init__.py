@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torchmetrics_sess.functional import semantic_similarity_score
     from torchmetrics_sess.graph import SceneGraph
     from torchmetrics_sess.metric import SemanticSimilarityScore
+    from torchmetrics_sess.objects import group_objects
     from torchmetrics_sess.pool import release_networks
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "SemanticSimilarityScore",
     "__version__",
     "explain",
+    "group_objects",
     "release_networks",
     "semantic_similarity_score",
 ]
@@ -30,6 +32,7 @@ _MODULES = {
     "SceneGraphExtractor": "extractor",
     "SemanticSimilarityScore": "metric",
     "explain": "explanation",
+    "group_objects": "objects",
     "release_networks": "pool",
     "semantic_similarity_score": "functional",
 }
