@@ -179,7 +179,7 @@ class Explanation:
         return describe_loss(self.objects, names)
 
     def plot(
-        self, *, objects: int = 6, relations: int = 4, names: Sequence[str] | None = None, pieces: bool = False
+        self, *, objects: int = 6, relations: int = 0, names: Sequence[str] | None = None, pieces: bool = False
     ) -> tuple[Figure, list[Axes]]:
         """Draw both images with their objects, how these match, and what each contributes to the loss.
 
@@ -204,7 +204,8 @@ class Explanation:
     def _scale(self) -> float:
         """Return what stretches the terms, which sum to what the score lacks before its exponent and baseline."""
         lacking = 1 - ((1 - self.image_weight) * self.match.graph_score + self.image_weight * self.match.image_score)
-        stretched = (1 - self.match.score) / lacking if lacking > 0 else 1.0
+        # Similarities of rounded features may exceed 1 by a hair.
+        stretched = (1 - self.match.score) / lacking if abs(lacking) > 1e-12 else 1.0
         return stretched / (1 - self.baseline)
 
     @property

@@ -5,6 +5,8 @@ No score depends on them: they are for what is shown to people.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -16,11 +18,28 @@ from torch.nn import functional
 from torchmetrics_sess.geometry import mask_centers
 from torchmetrics_sess.graph import SceneGraph
 
-# How probable it is that people count two regions of `lite` as one segment: the logistic function of their cosine and
-# distance (benchmarks/calibration/objects.py).
-_COSINE, _DISTANCE, _OFFSET = 4.95, -0.85, -2.28
-# Regions join as long as that probability, averaged over two groups, is at least this.
-_SAME = 0.4
+
+class SameObject(NamedTuple):
+    """When two regions belong to one object.
+
+    The probability that people count both as one segment is the logistic function of
+    ``cosine * (cosine of their features) + distance * (distance of their centres) + offset``.
+
+    Args:
+        cosine: weight of the cosine.
+        distance: weight of the distance, with a side of the image as unit.
+        offset: what is added.
+        least: groups of regions join as long as the probability, averaged over their pairs, is at least this.
+    """
+
+    cosine: float
+    distance: float
+    offset: float
+    least: float
+
+
+# Those of `lite`, as `python -m benchmarks.calibration.objects` measures them.
+SAME_OBJECT = SameObject(cosine=4.94, distance=-0.85, offset=-2.28, least=0.35)
 
 # Looking at some pixels of every mask says as much as looking at all of them.
 _SIDE, _FINE_SIDE = 32, 192
@@ -34,8 +53,8 @@ def group_objects(graph: SceneGraph) -> Int64[Tensor, " n"]:
     - **Regions**, which share out an image so that each of its pixels lies in exactly one, are joined by average
       linkage, as long as it is probable that people would count them as one segment. That probability is a logistic
       function of the cosine of their features and the distance of their centres, calibrated for ``lite``.
-    - **Masks that overlap**, as those of Segment Anything do, are objects with parts: what lies in a larger mask is part
-      of the largest one that it lies in, unless that covers more than half of the image.
+    - **Masks that overlap**, as those of Segment Anything do, are objects with parts: what lies in a larger mask is
+      part of the largest one that it lies in, unless that covers more than half of the image.
 
     Args:
         graph: with masks.
@@ -68,7 +87,7 @@ def group_objects(graph: SceneGraph) -> Int64[Tensor, " n"]:
         raise ValueError("`graph` must have masks to be grouped into objects: extract it with `masks=True`")
     pixels = _some_pixels(graph.masks, _SIDE)
     shared_out = bool((pixels.sum(0) == 1).all())
-    labels = _alike(graph) if shared_out else _wholes(_some_pixels(graph.masks, _FINE_SIDE))
+    labels = join_regions(graph) if shared_out else _wholes(_some_pixels(graph.masks, _FINE_SIDE))
     return _most_important_first(labels, graph.importance)
 
 
@@ -115,14 +134,21 @@ def _some_pixels(masks: Bool[Tensor, "n h w"], side: int) -> Bool[Tensor, "n pix
     return masks[:, rows[:, None], columns].flatten(1)
 
 
-def _alike(graph: SceneGraph) -> Int64[Tensor, " n"]:
+def join_regions(graph: SceneGraph, same: SameObject = SAME_OBJECT) -> Int64[Tensor, " n"]:
+    """Join regions by average linkage, and return a label for each.
+
+    Args:
+        graph: whose nodes are regions; masks are not looked at.
+        same: how probable it is that two belong to one object, and how probable it has to be.
+    """
     if len(graph) == 1:
         return torch.zeros(1, dtype=torch.int64)
     features = functional.normalize(graph.features.double(), dim=-1).cpu()
-    cosine = (features @ features.T)[tuple(torch.triu_indices(len(graph), len(graph), 1))].numpy()
+    pairs = torch.triu_indices(len(graph), len(graph), 1)
+    cosine = (features @ features.T)[pairs[0], pairs[1]].numpy()
     distance = pdist(graph.centers.double().cpu().numpy())
-    same = expit(_COSINE * cosine + _DISTANCE * distance + _OFFSET)
-    return torch.from_numpy(fcluster(linkage(1 - same, "average"), 1 - _SAME, "distance")).long()
+    probability = expit(same.cosine * cosine + same.distance * distance + same.offset)
+    return torch.from_numpy(fcluster(linkage(1 - probability, "average"), 1 - same.least, "distance")).long()
 
 
 def _wholes(pixels: Bool[Tensor, "n pixels"]) -> Int64[Tensor, " n"]:
@@ -133,13 +159,10 @@ def _wholes(pixels: Bool[Tensor, "n pixels"]) -> Int64[Tensor, " n"]:
     # Larger first; of equal ones, the first.
     order = torch.argsort(area, descending=True, stable=True).tolist()
     labels = torch.arange(len(pixels))
-    fits = (area > 0) & (area <= _WHOLE * pixels.shape[1])
     for place, part in enumerate(order):
-        whole = (
-            next((each for each in order[:place] if fits[each] and inside[part, each]), None) if fits[part] else None
-        )
-        if whole is not None:
-            labels[part] = labels[whole]
+        if 0 < area[part] <= _WHOLE * pixels.shape[1]:
+            wholes = [each for each in order[:place] if inside[part, each] and area[each] <= _WHOLE * pixels.shape[1]]
+            labels[part] = labels[wholes[0]] if wholes else part
     return labels
 
 

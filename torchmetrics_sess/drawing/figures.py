@@ -58,7 +58,7 @@ class _Canvas(NamedTuple):
 
 
 def plot_explanation(
-    explanation: Explanation, *, objects: int = 6, relations: int = 4, names: Sequence[str] | None = None
+    explanation: Explanation, *, objects: int = 6, relations: int = 0, names: Sequence[str] | None = None
 ) -> tuple[Figure, list[Axes]]:
     """Draw both images with their objects, how these match, and what each contributes to the loss.
 
@@ -75,8 +75,10 @@ def plot_explanation(
     plan = explanation.match.plan.numpy()
     order = _order(explanation.target_contributions.numpy(), explanation.target.importance.numpy())
     colours = _colours(order[:objects].tolist())
-    # One that goes mostly without a match has no partner to point to.
+    # One that goes mostly without a match has no partner to point to, and a lost object is nowhere.
     matched = plan.sum(0) > explanation.match.unmatched_b.numpy()
+    if of_objects:
+        matched &= (explanation.target_kept >= LOST).numpy()
     partners = {j: int(plan[:, j].argmax()) for j in colours if matched[j]}
     # Where several objects have one partner, it takes the colour of the one that contributes most.
     of_partner = {partners[j]: j for j in reversed(partners)}
@@ -90,13 +92,18 @@ def plot_explanation(
     target = target.pointing_out(labels, colours, canvas.target_inches)
     preds = preds.pointing_out(partner_labels, {i: colours[j] for i, j in of_partner.items()}, canvas.preds_inches)
 
-    for axes, scene, title, kept in (
-        (canvas.target, target, "original (target)", explanation.target_kept),
-        (canvas.preds, preds, "reconstruction (preds)", explanation.preds_kept),
+    lost_target, lost_preds = (
+        set((kept < LOST).nonzero().flatten().tolist()) for kept in (explanation.target_kept, explanation.preds_kept)
+    )
+    if of_objects:
+        lost_preds -= set(of_partner)
+    for axes, scene, title, lost in (
+        (canvas.target, target, "original (target)", lost_target),
+        (canvas.preds, preds, "reconstruction (preds)", lost_preds),
     ):
         axes.set_title(title, fontsize=9)
         numbered = not of_objects or scene is target
-        draw_scene(axes, scene, hatched=(kept < LOST).nonzero().flatten().tolist(), numbered=numbered)
+        draw_scene(axes, scene, hatched=lost, numbered=numbered)
         draw_relations(axes, scene, relations)
     if not of_objects:
         for j, i in partners.items():
@@ -142,7 +149,7 @@ def plot_scene_graph(
     scene = scene_of(image, graph)
     width = 0.7 * _WIDTH if scene.aspect < _WIDE else _WIDTH
     height = float(np.clip(width / scene.aspect, 1.0, 6.0))
-    figure = Figure((width, height + 0.45), layout="constrained")
+    figure = Figure((width, height + 0.45), layout="constrained", dpi=_DPI)
     axes = figure.subplots()
     labels = {number: f"{_called(number, names)} · {importance[number]:.2f}" for number in colours}
     scene = scene.pointing_out(labels, colours, min(width, height * scene.aspect))
@@ -200,14 +207,14 @@ def _canvas(target: Scene, preds: Scene) -> _Canvas:
     """Lay out two images side by side or, if they are very wide, one above the other; and the bars beneath."""
     if min(target.aspect, preds.aspect) > _WIDE:
         heights = [float(np.clip(_WIDTH / scene.aspect, 0.8, 2.6)) for scene in (target, preds)]
-        figure = Figure((_WIDTH, sum(heights) + 2.6), layout="constrained")
+        figure = Figure((_WIDTH, sum(heights) + 2.6), layout="constrained", dpi=_DPI)
         upper, lower, bars = figure.subplots(3, 1, height_ratios=(*heights, 1.2))
         return _Canvas(figure, upper, lower, bars, _WIDTH, _WIDTH)
     # Neither image gets less than a fourth of the width.
     share = float(np.clip(target.aspect / (target.aspect + preds.aspect), 0.25, 0.75))
     widths = _WIDTH * share, _WIDTH * (1 - share)
     height = float(np.clip(max(widths[0] / target.aspect, widths[1] / preds.aspect), 0.8, 3.6))
-    figure = Figure((_WIDTH, height + 2.4), layout="constrained")
+    figure = Figure((_WIDTH, height + 2.4), layout="constrained", dpi=_DPI)
     grid = figure.add_gridspec(2, 2, height_ratios=(height, 1.2), width_ratios=widths)
     left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     left.set_anchor("E")
