@@ -152,13 +152,12 @@ def squash(images: list[Image], side: int) -> Float[Tensor, "b 3 s s"]:
     groups: dict[torch.Size, list[int]] = {}
     for index, image in enumerate(images):
         groups.setdefault(image.shape, []).append(index)
-    squares = images[0].new_empty(len(images), 3, side, side)
+    squares: dict[int, Tensor] = {}
     for indices in groups.values():
         batch = torch.stack([images[index] for index in indices])
-        squares[indices] = functional.interpolate(
-            batch, size=(side, side), mode="bilinear", antialias=True, align_corners=False
-        )
-    return squares
+        resized = functional.interpolate(batch, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+        squares.update(zip(indices, resized, strict=True))
+    return torch.stack([squares[index] for index in range(len(images))])
 
 
 def soft_regions(
