@@ -114,7 +114,7 @@ def plot_explanation(
 
     loss = f"{explanation.loss:.3f}".replace("-0.000", "0.000")
     canvas.figure.suptitle(f"SeSS {explanation.score:.3f}: what the loss of {loss} is made of", fontsize=11)
-    what = "same number and colour: the same object" if of_objects else "number · similarity to its main match"
+    what = "same number and colour: the same object" if of_objects else "number, and similarity to its main match"
     _sign(canvas.figure, explanation.signature, f"{what};   wider: more important;   hatched: less than half is kept")
     return canvas.figure, [canvas.target, canvas.preds, canvas.bars]
 
