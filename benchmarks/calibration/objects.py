@@ -55,11 +55,11 @@ def main() -> None:
     graphs = [extractor([image_tensor(each.image)])[0] for each in photographs.values()]
     seen = list(zip(photographs.values(), graphs, strict=True))
     fitted = fit([pairs_of(photograph, graph) for photograph, graph in seen])
-    rows = [choose_from(seen, SameObject(*fitted, least=least)) for least in LEAST]
+    rows = [choose_from(seen, SameObject(*fitted, least)) for least in LEAST]
     for row in rows:
         print("  ".join(f"{name} {value:.3f}" for name, value in row.items()))
     best = max(rows, key=lambda row: row["covering"] + row["IoU with the object"])
-    chosen = SameObject(*(round(value, 2) for value in fitted), least=best["least"])
+    chosen = SameObject(*(round(value, 2) for value in (*fitted, best["least"])))
     print(f"SAME_OBJECT = {chosen}")
     summary: dict[str, Any] = {**chosen._asdict(), "photographs": len(seen), "signature": preset.signature()}
     command = ["python", "-m", "benchmarks.calibration.objects", *sys.argv[1:]]

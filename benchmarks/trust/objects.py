@@ -130,13 +130,15 @@ def grid(image: Image.Image) -> Labels:
 
 def superpixels(image: Image.Image, thresholds: Sequence[float]) -> list[Labels]:
     """Return superpixels, joined where they touch and their mean colours differ by less than a threshold."""
-    from skimage.graph import cut_threshold, rag_mean_color
+    import skimage.graph
     from skimage.segmentation import slic
 
     pixels = np.asarray(image)
     labels = slic(pixels, n_segments=250, compactness=20, start_label=0)
-    graph = rag_mean_color(pixels, labels)
-    merged: list[NDArray[Any]] = [cut_threshold(labels, graph, each, in_place=False) for each in thresholds]
+    # Its functions carry no types.
+    adjacency: Any = skimage.graph
+    graph = adjacency.rag_mean_color(pixels, labels)
+    merged: list[NDArray[Any]] = [adjacency.cut_threshold(labels, graph, each, in_place=False) for each in thresholds]
     return [np.unique(each, return_inverse=True)[1].reshape(labels.shape) for each in merged]
 
 
