@@ -58,7 +58,7 @@ configs = st.builds(
 @given(graphs(), graphs(), configs)
 def test_the_contributions_sum_to_the_loss(preds: SceneGraph, target: SceneGraph, config: MatchingConfig) -> None:
     explanation = explanation_of(preds, target, config)
-    rows = explanation.to_rows()
+    rows = explanation.to_rows(pieces=True)
     assert explanation.loss == 1 - explanation.score
     assert sum(row["contribution"] for row in rows) == pytest.approx(explanation.loss, abs=1e-9)
     assert sum(row["weight"] for row in rows) == pytest.approx(1, abs=1e-9)
@@ -76,7 +76,7 @@ def test_nothing_contributes_less_than_nothing_or_more_than_its_weight(
     # Similarities below 0 are possible where negative cosines are: only they cost more than all of a weight.
     explanation = explanation_of(preds, target, dataclasses.replace(config, cosine_floor=0.0, alpha=0.0))
     # Features and importances of 16 bits are rounded by up to a thousandth.
-    for row in explanation.to_rows():
+    for row in explanation.to_rows(pieces=True):
         assert -2e-3 * row["weight"] <= row["contribution"] + 1e-12
         assert row["contribution"] <= row["weight"] * (1 + 2e-3) + 1e-12
 
@@ -87,7 +87,7 @@ def test_rows_are_what_they_say_most_costly_first(
     preds: SceneGraph, target: SceneGraph, config: MatchingConfig
 ) -> None:
     explanation = explanation_of(preds, target, config)
-    match, rows = explanation.match, explanation.to_rows()
+    match, rows = explanation.match, explanation.to_rows(pieces=True)
     contributions = [row["contribution"] for row in rows]
     assert contributions == sorted(contributions, reverse=True)
     assert sum(row["kind"] == "whole image" for row in rows) == 1
@@ -125,7 +125,7 @@ def test_an_object_without_a_match_costs_all_that_rests_on_it() -> None:
     assert explanation.loss == pytest.approx(0.9 * 3 / 5 * 0.25, abs=1e-12)
     torch.testing.assert_close(explanation.target_contributions, torch.tensor([0, 0, 0.135], dtype=torch.float64))
     assert explanation.preds_contributions.tolist() == [0, 0]
-    assert explanation.to_rows()[0] == {
+    assert explanation.to_rows(pieces=True)[0] == {
         "kind": "unmatched in target",
         "target": 2,
         "preds": None,
@@ -178,7 +178,7 @@ def test_the_unmatched_are_those_that_the_assignments_leave_out(preds: SceneGrap
 def test_an_image_against_itself_loses_nothing() -> None:
     explanation = explain(IMAGES[0], IMAGES[0], stub_preset())
     assert explanation.loss == pytest.approx(0, abs=1e-6)
-    assert all(abs(row["contribution"]) < 1e-6 for row in explanation.to_rows())
+    assert all(abs(row["contribution"]) < 1e-6 for row in explanation.to_rows(pieces=True))
 
 
 @pytest.mark.parametrize("matching", [MatchingConfig(), MatchingConfig(assignment="transport", slack=0.15)])
@@ -279,8 +279,8 @@ def test_the_terms_of_a_rescaled_score_sum_to_its_loss(baseline: float) -> None:
     assert [rescaled.score] == Scorer(preset, rescale="baseline")(IMAGES[:1], IMAGES[1:])
     assert rescaled.score == max(0.0, 1 - rescaled.loss) or rescaled.score == pytest.approx(1 - rescaled.loss)
     assert rescaled.loss == pytest.approx(plain.loss / (1 - baseline))
-    assert sum(row["contribution"] for row in rescaled.to_rows()) == pytest.approx(rescaled.loss, abs=1e-9)
-    assert sum(row["weight"] for row in rescaled.to_rows()) == pytest.approx(1 / (1 - baseline))
+    assert sum(row["contribution"] for row in rescaled.to_rows(pieces=True)) == pytest.approx(rescaled.loss, abs=1e-9)
+    assert sum(row["weight"] for row in rescaled.to_rows(pieces=True)) == pytest.approx(1 / (1 - baseline))
     by_object = rescaled.target_contributions.sum() + rescaled.preds_contributions.sum()
     assert by_object + rescaled.image_contribution == pytest.approx(rescaled.loss, abs=1e-9)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torchmetrics_sess.graph import SceneGraph
     from torchmetrics_sess.loss import SemanticSimilarityLoss
     from torchmetrics_sess.metric import SemanticSimilarityScore
+    from torchmetrics_sess.objects import group_objects
     from torchmetrics_sess.pool import release_networks
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SemanticSimilarityScore",
     "__version__",
     "explain",
+    "group_objects",
     "release_networks",
     "semantic_similarity_loss",
     "semantic_similarity_score",
@@ -34,6 +36,7 @@ _MODULES = {
     "SemanticSimilarityLoss": "loss",
     "SemanticSimilarityScore": "metric",
     "explain": "explanation",
+    "group_objects": "objects",
     "release_networks": "pool",
     "semantic_similarity_loss": "functional",
     "semantic_similarity_score": "functional",

@@ -1,7 +1,8 @@
-"""Why a score is what it is: the loss of one pair of images, shared out among its objects."""
+"""Why a score is what it is: the loss of one pair of images, shared out among its objects and their pieces."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from torchmetrics_sess.extractor import SceneGraphExtractor, limit_width, to_device
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import float_images
 from torchmetrics_sess.matching import MatchingConfig, MatchResult, match_graphs
+from torchmetrics_sess.objects import group_objects, object_graph
 from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.presets import Preset
 from torchmetrics_sess.scoring import Rescale, Scorer, rescale_score
@@ -30,15 +33,18 @@ if TYPE_CHECKING:
 class Explanation:
     """How every object contributes to the loss, 1 - score.
 
-    What two matched objects contribute is the weight of their match times what their similarity lacks to 1; what an
-    object without a match contributes is all of its weight; the rest is what the whole-image similarity lacks to 1.
+    The score matches the nodes of two scene graphs. What two matched nodes contribute is the weight of their match
+    times what their similarity lacks to 1; what a node without a match contributes is all of its weight; the rest is
+    what the whole-image similarity lacks to 1.
     With the plan ``p``, the similarity ``L`` and the image weight ``w`` of matching::
 
         1 - score = (1 - w) · (sum p_ij (1 - L_ij) + sum unmatched) + w · (1 - image_score)
 
-    Every term is one row of ``to_rows``. No term is negative, as long as no similarity exceeds 1. Objects are
-    numbered from 0, as in the graphs. Where the score has an exponent or a baseline, all terms are stretched by one
-    factor, so that they sum to what it lacks.
+    No term is negative, as long as no similarity exceeds 1. Where the score has an exponent or a baseline, all terms
+    are stretched by one factor, so that they sum to what it lacks.
+
+    Nodes may be pieces of what a person would call an object: ``objects`` is the same explanation with the terms of all
+    pieces of an object summed up, and what ``plot``, ``to_rows`` and ``in_words`` speak of.
 
     Args:
         preds: scene graph of the image that was judged, with masks.
@@ -49,6 +55,8 @@ class Explanation:
         target_image: the image that ``target`` describes.
         signature: names everything that can change the score.
         baseline: score of unrelated images, which the rescaled score has at 0; 0 leaves the score as it is.
+        grouping: where the nodes are objects, which of them every piece of ``preds`` and of ``target`` belongs to; None
+            where they are pieces.
     """
 
     preds: SceneGraph
@@ -59,6 +67,16 @@ class Explanation:
     target_image: Image
     signature: str
     baseline: float = 0.0
+    grouping: tuple[Int64[Tensor, " preds_pieces"], Int64[Tensor, " target_pieces"]] | None = None
+
+    @cached_property
+    def objects(self) -> Explanation:
+        """The same with the objects of ``group_objects`` as nodes: every sum over pieces stays what it is.
+
+        The similarity of two objects is the mean over their pieces, weighted by what is matched between these or, where
+        nothing is, by their importances.
+        """
+        return self if self.grouping is not None else _sum_up(self)
 
     @property
     def score(self) -> float:
@@ -95,6 +113,16 @@ class Explanation:
         """
         return self._graph_weight * (self.match.plan.sum(0) + self.match.unmatched_b) / self._mass
 
+    @cached_property
+    def target_kept(self) -> Float64[Tensor, " n_target"]:
+        """How much of every object of ``target`` is found in ``preds``: 1 for all of it, 0 for nothing."""
+        return self._kept(0, self.match.unmatched_b)
+
+    @cached_property
+    def preds_kept(self) -> Float64[Tensor, " n_preds"]:
+        """How much of every object of ``preds`` is found in ``target``."""
+        return self._kept(1, self.match.unmatched_a)
+
     @property
     def image_contribution(self) -> float:
         """What the whole-image similarity contributes to the loss."""
@@ -105,19 +133,24 @@ class Explanation:
         """How much of the score rests on the whole-image similarity."""
         return self._scale * self.image_weight
 
-    def to_rows(self) -> list[dict[str, Any]]:
+    def to_rows(self, *, pieces: bool = False) -> list[dict[str, Any]]:
         """Return what contributes to the loss, most first, as rows for a data frame.
+
+        Args:
+            pieces: whether rows are of the nodes of both graphs, and not of the objects that these belong to.
 
         Returns:
             Rows with the keys
 
             - ``kind``: ``"matched"``, ``"unmatched in target"``, ``"unmatched in preds"`` or ``"whole image"``
-            - ``target``, ``preds``: the numbers of the objects, or None
+            - ``target``, ``preds``: the numbers of the objects, or None; from 0, the most important one first
             - ``similarity``: of the two objects after matching, or of the whole images; None without a match
             - ``weight``: how much of the score rests on this row; all sum to 1, but for the factor above
             - ``target_importance``, ``preds_importance``: of the two objects, or None
             - ``contribution``: to the loss; all contributions sum to ``loss``
         """
+        if not pieces and self.grouping is None:
+            return self.objects.to_rows()
         weight = self._graph_weight / self._mass
         rows = [
             self._row("matched", j, i, self.match.similarity[i, j].item(), weight * self.match.plan[i, j].item())
@@ -134,8 +167,19 @@ class Explanation:
         rows.append(whole | {"contribution": self.image_contribution})
         return sorted(rows, key=lambda row: -row["contribution"])
 
+    def in_words(self, names: Sequence[str] | None = None) -> str:
+        """Return what is lost and what is kept, as sentences about objects.
+
+        For example *Lost: object 1, on the left (62 % of the loss). Kept: object 0, in the middle.* An object
+        is lost if less than half of it is found, and kept if nine tenths are.
+
+        Args:
+            names: what every object of target is called, if that is known.
+        """
+        return describe_loss(self.objects, names)
+
     def plot(
-        self, *, objects: int = 6, relations: int = 4, names: Sequence[str] | None = None
+        self, *, objects: int = 6, relations: int = 0, names: Sequence[str] | None = None, pieces: bool = False
     ) -> tuple[Figure, list[Axes]]:
         """Draw both images with their objects, how these match, and what each contributes to the loss.
 
@@ -143,6 +187,7 @@ class Explanation:
             objects: how many objects to point out in colour: those that contribute most.
             relations: how many relations among these to draw in each image, the most important first.
             names: what every object of target is called, if that is known; see ``torchmetrics_sess.naming``.
+            pieces: whether to draw the nodes of both graphs, and not the objects that these belong to.
 
         Returns:
             The figure and its axes: target, preds, contributions.
@@ -152,13 +197,15 @@ class Explanation:
         """
         from torchmetrics_sess.drawing.figures import plot_explanation
 
-        return plot_explanation(self, objects=objects, relations=relations, names=names)
+        shown = self if pieces else self.objects
+        return plot_explanation(shown, objects=objects, relations=relations, names=names)
 
     @property
     def _scale(self) -> float:
         """Return what stretches the terms, which sum to what the score lacks before its exponent and baseline."""
         lacking = 1 - ((1 - self.image_weight) * self.match.graph_score + self.image_weight * self.match.image_score)
-        stretched = (1 - self.match.score) / lacking if lacking > 0 else 1.0
+        # Similarities of rounded features may exceed 1 by a hair.
+        stretched = (1 - self.match.score) / lacking if abs(lacking) > 1e-12 else 1.0
         return stretched / (1 - self.baseline)
 
     @property
@@ -169,6 +216,10 @@ class Explanation:
     def _mass(self) -> float:
         # 1, but for the rounding of importances.
         return float(self.match.plan.sum() + self.match.unmatched_a.sum() + self.match.unmatched_b.sum())
+
+    def _kept(self, axis: int, unmatched: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
+        weight = self.match.plan.sum(axis) + unmatched
+        return torch.where(weight > 0, (self.match.plan * self.match.similarity).sum(axis) / weight, 1.0)
 
     def _row(
         self, kind: str, target: int | None, preds: int | None, similarity: float | None, weight: float
@@ -266,6 +317,84 @@ def explain_pair(scorer: Scorer, preds: Tensor, target: Tensor, device: torch.de
         signature=scorer.signature(),
         baseline=scorer.baseline or 0.0,
     )
+
+
+# Of one object, so much is found at most where it is lost, and at least where it is kept.
+LOST, KEPT = 0.5, 0.9
+_NAMED = 3
+# What is less than this is not worth a word.
+_WORTH = 0.005
+
+
+def describe_loss(explanation: Explanation, names: Sequence[str] | None = None) -> str:
+    """Return what is lost and what is kept of the nodes of an explanation; see ``Explanation.in_words``."""
+    contributions, weights = explanation.target_contributions.tolist(), explanation.target_weights.tolist()
+    kept, loss = explanation.target_kept.tolist(), explanation.loss
+    numbers = range(len(explanation.target))
+    by_loss = sorted(numbers, key=lambda number: -contributions[number])
+    by_weight = sorted(numbers, key=lambda number: -weights[number])
+    groups = {
+        "Lost": [number for number in by_loss if kept[number] < LOST],
+        "Partly lost": [number for number in by_loss if LOST <= kept[number] < KEPT],
+        "Kept": [number for number in by_weight if kept[number] >= KEPT],
+    }
+    sentences = []
+    for title, members in groups.items():
+        named = members[:_NAMED]
+        texts = []
+        for number in named:
+            called = f"object {number}" if names is None else f"object {number} ({names[number]})"
+            share = contributions[number] / loss if loss > _WORTH else 0.0
+            costs = f" ({share:.0%} of the loss)".replace("%", " %") if title != "Kept" and share > _WORTH else ""
+            texts.append(f"{called}, {_place(*explanation.target.centers[number].tolist())}{costs}")
+        if len(members) > len(named):
+            texts.append(f"and {len(members) - len(named)} more")
+        if texts:
+            sentences.append(f"{title}: {'; '.join(texts)}.")
+    added = explanation.preds_contributions.sum().item()
+    if loss > _WORTH and added / loss > 10 * _WORTH:
+        sentences.append(f"Found only in the reconstruction: {added / loss:.0%} of the loss.".replace("%", " %"))
+    return " ".join(sentences)
+
+
+def _place(row: float, column: float) -> str:
+    """Say where a point of an image lies.
+
+    Examples:
+        >>> _place(0.5, 0.5), _place(0.1, 0.5), _place(0.9, 0.9), _place(0.5, 0.1)
+        ('in the middle', 'at the top', 'at the bottom right', 'on the left')
+    """
+    vertical, horizontal = (words[min(int(3 * x), 2)] for words, x in ((_ROWS, row), (_COLUMNS, column)))
+    if not vertical:
+        return f"on the {horizontal}" if horizontal else "in the middle"
+    return f"at the {vertical} {horizontal}".strip()
+
+
+_ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
+
+
+def _sum_up(explanation: Explanation) -> Explanation:
+    """Return an explanation whose nodes are objects."""
+    groups = group_objects(explanation.preds), group_objects(explanation.target)
+    match = explanation.match
+    a, b = (functional.one_hot(group).double() for group in groups)
+    weights = [graph.importance.double() for graph in (explanation.preds, explanation.target)]
+    plan = a.T @ match.plan @ b
+    both = torch.outer(*weights)
+    matched, anyway = (a.T @ (weight * match.similarity) @ b for weight in (match.plan, both))
+    similarity = torch.where(plan > 0, matched / plan, anyway / (a.T @ both @ b))
+    summed = dataclasses.replace(
+        match,
+        similarity=similarity,
+        plan=plan,
+        assignment=[(i, j) for i, j in plan.nonzero().tolist()],
+        unmatched_a=a.T @ match.unmatched_a,
+        unmatched_b=b.T @ match.unmatched_b,
+    )
+    preds, target = (
+        object_graph(graph, group) for graph, group in zip((explanation.preds, explanation.target), groups, strict=True)
+    )
+    return dataclasses.replace(explanation, preds=preds, target=target, match=summed, grouping=groups)
 
 
 def _one_image(image: Tensor, name: str, scorer: Scorer) -> Tensor:

@@ -34,6 +34,7 @@ def test_the_table_and_the_picture_show_why(sess: Sess, pair: Folders, tmp_path:
     shown = [line.split()[-1] for line in lines if line.strip().startswith(("matched", "unmatched", "whole"))]
     assert shown == [f"{row['contribution']:.4f}" for row in explanation.to_rows()]
     assert lines[-1] == explanation.signature
+    assert explanation.in_words() in lines
     with Image.open(tmp_path / "why.png") as image:
         assert image.width == 1500
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["why.png"]
@@ -56,7 +57,12 @@ def test_json_holds_every_contribution(sess: Sess, pair: Folders, tmp_path: Path
     assert run.exit_code == 0
     content = json.loads((tmp_path / "why.json").read_text())
     explanation = explain(read_image(pair[1]), read_image(pair[0]))
+    grouping = explanation.objects.grouping
+    assert grouping is not None
     assert content == {
+        "words": explanation.in_words(),
+        "target_pieces": grouping[1].tolist(),
+        "preds_pieces": grouping[0].tolist(),
         "signature": explanation.signature,
         "score": explanation.score,
         "loss": explanation.loss,
@@ -64,6 +70,9 @@ def test_json_holds_every_contribution(sess: Sess, pair: Folders, tmp_path: Path
     }
     piped = sess("explain", *pair, "--json", "-")
     assert json.loads(piped.stdout) == content
+    pieces = json.loads(sess("explain", *pair, "--pieces", "--json", "-").stdout)
+    assert pieces["rows"] == explanation.to_rows(pieces=True)
+    assert "words" not in pieces
 
 
 def test_the_rescaled_score_is_explained_if_asked_for(sess: Sess, pair: Folders) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from stub_extractor import stub_extractor
 
-from torchmetrics_sess import SceneGraph
+from torchmetrics_sess import SceneGraph, group_objects
 from torchmetrics_sess.cli.extract import describe_graph
 from torchmetrics_sess.images import read_image
 from torchmetrics_sess.scoring import Scorer
@@ -64,6 +64,13 @@ def test_json_tells_what_the_graph_holds(sess: Sess, folder: Path, tmp_path: Pat
     boxes = [[0, 0, 4, 6], [0, 6, 4, 12], [4, 0, 8, 6], [4, 6, 8, 12]]
     assert [node["bounding_box"] for node in content["nodes"]] == boxes
     assert [node["area"] for node in content["nodes"]] == [24, 24, 24, 24]
+    assert [node["object"] for node in content["nodes"]] == group_objects(graph).tolist()
+    shares = [
+        sum(node["importance"] for node in content["nodes"] if node["object"] == entry["id"])
+        for entry in content["objects"]
+    ]
+    assert [entry["importance"] for entry in content["objects"]] == pytest.approx(shares)
+    assert sum(entry["area"] for entry in content["objects"]) == 8 * 12
     assert content["triplets"] == [
         {"subject": 0, "predicate": "over", "object": 2, "confidence": 0.75},
         {"subject": 1, "predicate": "over", "object": 3, "confidence": 0.75},

@@ -14,14 +14,14 @@ Sess = Callable[..., Any]
 
 def test_it_draws_one_image(sess: Sess, image_folders: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "graph.png"
-    run = sess("graph", image_folders[0] / "0.png", "-o", out)
+    run = sess("graph", image_folders[0] / "0.png", "-o", out, "--pieces")
     assert run.exit_code == 0, run.stderr
     # The stub sees four quarters, the upper ones over the lower ones.
-    assert run.stdout.replace("\n", "") == f"4 objects, 2 relations: {out}"
+    assert run.stdout.replace("\n", "") == f"4 nodes, 2 relations: {out}"
     with Image.open(out) as image:
         assert image.width == 1050
     fewer = tmp_path / "fewer.png"
-    sess("graph", image_folders[0] / "0.png", "-o", fewer, "--objects", 2, "--relations", 0)
+    sess("graph", image_folders[0] / "0.png", "-o", fewer, "--pieces", "--objects", 2, "--relations", 0)
     assert fewer.read_bytes() != out.read_bytes()
 
 

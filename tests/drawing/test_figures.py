@@ -66,7 +66,7 @@ def pixels_of(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def test_bars_are_the_contributions_within_their_weights() -> None:
     explanation = explain(IMAGES[0], IMAGES[1], stub_preset())
-    _, (_, _, bars) = explanation.plot()
+    _, (_, _, bars) = explanation.plot(pieces=True)
     lost, weights = (
         [patch.get_height() for patch in container if isinstance(patch, Rectangle)] for container in bars.containers
     )
@@ -82,7 +82,7 @@ def test_bars_are_the_contributions_within_their_weights() -> None:
 @pytest.mark.parametrize(("preds", "target"), [(9, 30), (30, 9)])
 def test_bars_of_many_objects_are_summed_up(preds: int, target: int) -> None:
     explanation = explanation_of(scene(preds), scene(target, seed=1))
-    _, (_, _, bars) = explanation.plot()
+    _, (_, _, bars) = explanation.plot(pieces=True)
     lost = [patch.get_height() for patch in bars.containers[0] if isinstance(patch, Rectangle)]
     names = [label.get_text() for label in bars.get_xticklabels()]
     assert sum(lost) == pytest.approx(explanation.loss, abs=1e-9)
@@ -94,7 +94,7 @@ def test_bars_of_many_objects_are_summed_up(preds: int, target: int) -> None:
 def test_matched_objects_share_a_colour_and_a_line() -> None:
     graph = scene(4)
     explanation = explanation_of(graph, graph)
-    figure, (target, preds, _) = explanation.plot(objects=3, relations=0)
+    figure, (target, preds, _) = explanation.plot(objects=3, pieces=True)
     most = graph.importance.argsort(descending=True)[:3].tolist()
     lines = [artist for artist in figure.artists if isinstance(artist, ConnectionPatch)]
     assert len(lines) == 3
@@ -124,7 +124,7 @@ def test_an_object_without_a_match_is_hatched_and_joined_to_nothing() -> None:
         relation=torch.full((1, 1), -1),
         confidence=torch.full((1, 1), -1.0, dtype=torch.float64),
     )
-    figure, (left, right, _) = explanation_of(preds, target, beta=0.0).plot()
+    figure, (left, right, _) = explanation_of(preds, target, beta=0.0).plot(pieces=True)
     assert len([artist for artist in figure.artists if isinstance(artist, ConnectionPatch)]) == 1
     hatched = [patch for patch in left.patches if patch.get_hatch()]
     # Of the two that are lost, one has no pixels to hatch.
@@ -153,7 +153,7 @@ def test_the_most_important_objects_are_pointed_out() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (30, 200), (200, 30), (4, 2000)])
 def test_every_shape_of_image_can_be_drawn(size: tuple[int, int], tmp_path: Path) -> None:
     explanation = explanation_of(scene(3, size), scene(1, (40, 60), seed=1))
-    figure, axes = explanation.plot()
+    figure, axes = explanation.plot(pieces=True)
     save_figure(figure, tmp_path / "why.png")
     for panel in axes[:2]:
         right, top = max(panel.get_xlim()), max(panel.get_ylim())
@@ -179,7 +179,7 @@ def test_labels_of_one_place_are_set_apart() -> None:
 def test_equal_figures_give_equal_files(extension: str, tmp_path: Path) -> None:
     explanation = explanation_of(scene(2), scene(2, seed=1))
     for name in ("a", "b"):
-        save_figure(explanation.plot()[0], tmp_path / f"{name}{extension}")
+        save_figure(explanation.plot(pieces=True)[0], tmp_path / f"{name}{extension}")
     assert (tmp_path / f"a{extension}").read_bytes() == (tmp_path / f"b{extension}").read_bytes()
 
 
@@ -210,3 +210,34 @@ def test_pyplot_is_left_alone_and_a_missing_matplotlib_is_named() -> None:
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True, text=True)
     assert run.stdout == "drawing needs matplotlib: install torchmetrics-sess[plot]\n"
+
+
+def two_objects(lost: bool) -> Explanation:
+    """Explain an image of a left and a right half, of three regions each, with the right half lost or not."""
+    graph = scene(6)
+    masks = (torch.arange(60) // 10 == torch.arange(6)[:, None])[:, None].expand(-1, 40, -1).clone()
+    kinds = torch.eye(8, dtype=torch.float64)[torch.tensor([0, 0, 0, 1, 1, 1])]
+    target = dataclasses.replace(graph, masks=masks, features=kinds)
+    others = torch.eye(8, dtype=torch.float64)[torch.tensor([0, 0, 0, 2, 2, 2])]
+    preds = dataclasses.replace(target, features=others if lost else kinds)
+    return explanation_of(preds, target, theta=0.0, beta=0.0, iterations=0, image_weight=0.0)
+
+
+def test_objects_have_one_number_and_colour_in_both_images_and_whatever_is_lost() -> None:
+    colours: dict[str, set[str]] = {}
+    for lost in (False, True):
+        explanation = two_objects(lost)
+        figure, (left, right, bars) = explanation.plot()
+        assert sorted(label.get_text() for label in bars.get_xticklabels()) == ["0", "1", "whole\nimage"]
+        assert bars.get_title(loc="left").replace("\n", " ") == explanation.in_words()
+        assert not [artist for artist in figure.artists if isinstance(artist, ConnectionPatch)]
+        labels = [text for text in figure.texts if text.get_transform() in (left.transData, right.transData)]
+        for text in labels:
+            box = text.get_bbox_patch()
+            assert box is not None
+            colours.setdefault(text.get_text()[0], set()).add(to_hex(box.get_facecolor()))
+        shown = sorted(text.get_text() for text in labels)
+        assert len(shown) == (3 if lost else 4)
+        assert [label.partition(" · ")[2] for label in shown if "·" in label].count("lost") == lost
+        assert len([patch for patch in left.patches if patch.get_hatch()]) == lost
+    assert [len(found) for found in colours.values()] == [1, 1]

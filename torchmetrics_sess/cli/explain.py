@@ -13,6 +13,7 @@ from torchmetrics_sess.cli.naming import open_namer
 from torchmetrics_sess.cli.options import (
     DeviceOption,
     ObjectsOption,
+    PiecesOption,
     PresetOption,
     RelationsOption,
     RescaleOption,
@@ -43,7 +44,8 @@ def explain(
     rescale: RescaleOption = None,
     device: DeviceOption = "auto",
     objects: ObjectsOption = 6,
-    relations: RelationsOption = 4,
+    relations: RelationsOption = 0,
+    pieces: PiecesOption = False,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write all contributions; - is stdout, and no table."),
@@ -52,7 +54,8 @@ def explain(
 ) -> None:
     """Show which objects of an image are lost, and how much each contributes to the loss, 1 - score.
 
-    The picture has both images side by side, matched objects in one colour, and a bar for what each object costs.
+    The picture has both images side by side, matched objects in one colour, a bar for what each object costs, and a
+    sentence that says it. With --pieces, table, picture and file are about the nodes of the scene graphs instead.
     Presets with a text tower name objects, with a question mark where the best name is less probable than all others
     together.
 
@@ -61,6 +64,7 @@ def explain(
         sess explain photo.png photo.jpg                     a table of what costs most
         sess explain photo.png photo.jpg -o why.png          and a picture
         sess explain photo.png photo.jpg -o why.pdf --objects 3
+        sess explain photo.png photo.jpg --pieces            what objects are made of
         sess explain photo.png photo.jpg --rescale baseline
         sess explain photo.png photo.jpg --json - | jq .rows[0]
     """
@@ -88,6 +92,8 @@ def explain(
     except torch.OutOfMemoryError:
         refuse(f"{chosen} has not enough memory for these images")
 
+    if not pieces:
+        explanation = explanation.objects
     namer = open_namer(extractor, vocabulary)
     target_names, preds_names = (
         None if namer is None else namer(graph) for graph in (explanation.target, explanation.preds)
@@ -98,7 +104,7 @@ def explain(
         from torchmetrics_sess.drawing.figures import save_figure
 
         names = None if target_names is None else [str(name) for name in target_names]
-        figure, _ = explanation.plot(objects=objects, relations=relations, names=names)
+        figure, _ = explanation.plot(objects=objects, relations=relations, names=names, pieces=pieces)
         with written(out) as part:
             save_figure(figure, part)
     if json_file is not None:
@@ -124,7 +130,7 @@ def _show(
     from rich import box
     from rich.table import Table
 
-    rows = explanation.to_rows()
+    rows = explanation.to_rows(pieces=explanation.grouping is None)
     table = Table("what", "of target", "of preds", "similarity", "weight", "lost", box=box.SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -138,6 +144,9 @@ def _show(
         table.add_row(f"{len(rest)} more", "", "", "", _cell(weight), _cell(total))
     console = results()
     console.print(f"score {explanation.score:.4f}, loss {_cell(explanation.loss)}")
+    if explanation.grouping is not None:
+        names = None if target_names is None else [str(name) for name in target_names]
+        console.print(explanation.in_words(names), soft_wrap=True)
     console.print(table)
     console.print(explanation.signature, soft_wrap=True)
 
@@ -161,10 +170,15 @@ def _content(
         for side, given in (("target_names", target_names), ("preds_names", preds_names))
         if given is not None
     }
+    grouping: dict[str, Any] = {}
+    if explanation.grouping is not None:
+        of_preds, of_target = (group.tolist() for group in explanation.grouping)
+        grouping = {"words": explanation.in_words(), "target_pieces": of_target, "preds_pieces": of_preds}
     return {
         **names,
+        **grouping,
         "signature": explanation.signature,
         "score": explanation.score,
         "loss": explanation.loss,
-        "rows": explanation.to_rows(),
+        "rows": explanation.to_rows(pieces=explanation.grouping is None),
     }

@@ -134,27 +134,21 @@ def describe_graph(
         signature: names everything that can change the graph.
         names: what every object is called, if that is known.
     """
-    from torchmetrics_sess.geometry import mask_boxes
+    from torchmetrics_sess.objects import group_objects, object_graph
     from torchmetrics_sess.relations.vocabulary import PREDICATES
 
     if graph.masks is None:
         raise ValueError("`graph` must have masks: extract it with `masks=True`")
-    centers, importance, confidence = graph.centers.tolist(), graph.importance.tolist(), graph.confidence.tolist()
+    confidence, objects = graph.confidence.tolist(), group_objects(graph)
     height, width = graph.masks.shape[1:]
     return {
         "format": JSON_FORMAT,
         "signature": signature,
         "image": {"file": file, "height": height, "width": width},
+        "objects": _describe_nodes(object_graph(graph, objects)),
         "nodes": [
-            {
-                "id": number,
-                "importance": importance[number],
-                "center": centers[number],
-                "bounding_box": box if any(box) else None,
-                "area": int(mask.sum()),
-                **_name(names, number),
-            }
-            for number, (mask, box) in enumerate(zip(graph.masks, mask_boxes(graph.masks).tolist(), strict=True))
+            {**node, "object": number, **_name(names, node["id"])}
+            for node, number in zip(_describe_nodes(graph), objects.tolist(), strict=True)
         ],
         "triplets": [
             {
@@ -167,6 +161,24 @@ def describe_graph(
             for subject, predicate, obj in graph.triplets()
         ],
     }
+
+
+def _describe_nodes(graph: SceneGraph) -> list[dict[str, Any]]:
+    from torchmetrics_sess.geometry import mask_boxes
+
+    masks = [] if graph.masks is None else list(graph.masks)
+    boxes = [] if graph.masks is None else mask_boxes(graph.masks).tolist()
+    columns = graph.importance.tolist(), graph.centers.tolist(), boxes, masks
+    return [
+        {
+            "id": number,
+            "importance": importance,
+            "center": center,
+            "bounding_box": box if any(box) else None,
+            "area": int(mask.sum()),
+        }
+        for number, (importance, center, box, mask) in enumerate(zip(*columns, strict=True))
+    ]
 
 
 def _name(names: Sequence[ObjectName] | None, number: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torchmetrics_sess.cli.naming import open_namer
 from torchmetrics_sess.cli.options import (
     DeviceOption,
     ObjectsOption,
+    PiecesOption,
     PresetOption,
     RelationsOption,
     SettingsOption,
@@ -40,6 +41,7 @@ def graph(
     device: DeviceOption = "auto",
     objects: ObjectsOption = 7,
     relations: RelationsOption = 8,
+    pieces: PiecesOption = False,
     at: Annotated[
         list[str] | None,
         typer.Option("--at", metavar="X,Y", help="Point at an object, in pixels; repeatable.", show_default=False),
@@ -48,10 +50,11 @@ def graph(
 ) -> None:
     """Draw what the score sees in an image: its objects, how much each matters, and how they relate.
 
-    The most important objects are pointed out in colour, and arrows name the relations among them. With --at these are
-    the objects at the points, and the output lists how they relate to each other and to everything else; with Segment
-    Anything, every point prompts the network. Presets with a text tower name objects, with a question mark where the
-    best name is less probable than all others together.
+    Pieces that people would call one object are joined; --pieces shows the nodes of the scene graph themselves, and so
+    does --at. The most important objects are pointed out in colour, and arrows name the relations among them. With --at
+    these are the nodes at the points, and the output lists how they relate to each other and to everything else; with
+    Segment Anything, every point prompts the network. Presets with a text tower name objects, with a question mark
+    where the best name is less probable than all others together.
 
     **Examples**
 
@@ -68,6 +71,7 @@ def graph(
     from torchmetrics_sess.drawing.figures import plot_scene_graph, save_figure
     from torchmetrics_sess.extractor import limit_width
     from torchmetrics_sess.images import prepare_images, read_image
+    from torchmetrics_sess.objects import object_graph
     from torchmetrics_sess.relations.pointing import relate_points
 
     with refusing(ValueError):
@@ -87,6 +91,8 @@ def graph(
             scene_graph = answer.graph
         else:
             [scene_graph] = extractor.extract(images, masks=True)
+            if not pieces:
+                scene_graph = object_graph(scene_graph)
     except torch.OutOfMemoryError:
         refuse(f"{chosen} has not enough memory for this image")
 
@@ -105,7 +111,8 @@ def graph(
         save_figure(figure, part)
     if answer is not None:
         _list_relations(answer, points, names)
-    results().print(f"{len(scene_graph)} objects, {len(scene_graph.triplets())} relations: {out}", soft_wrap=True)
+    what = "nodes" if pieces or answer is not None else "objects"
+    results().print(f"{len(scene_graph)} {what}, {len(scene_graph.triplets())} relations: {out}", soft_wrap=True)
 
 
 def parse_point(text: str) -> tuple[float, float]:

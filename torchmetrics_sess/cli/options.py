@@ -43,6 +43,9 @@ ReconsArgument: TypeAlias = Annotated[
 ObjectsOption: TypeAlias = Annotated[
     int, typer.Option("--objects", min=0, metavar="N", help="Point out so many objects of the picture in colour.")
 ]
+PiecesOption: TypeAlias = Annotated[
+    bool, typer.Option("--pieces", help="Show the nodes of the scene graph, of which objects are made.")
+]
 RelationsOption: TypeAlias = Annotated[
     int, typer.Option("--relations", min=0, metavar="N", help="Draw so many relations among these.")
 ]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchmetrics_sess.drawing.scenes import Scene, draw_relations, draw_scene, scene_of
-from torchmetrics_sess.explanation import Explanation
+from torchmetrics_sess.explanation import KEPT, LOST, Explanation, describe_loss
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.stages import Image
 
@@ -34,7 +34,8 @@ FORMATS = (".png", ".pdf", ".svg")
 # Okabe and Ito (2008): told apart by readers with any kind of colour vision.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#F0E442", "#CC79A7", "#56B4E9", "#E69F00")
 _GREY, _DARK = "#9A9A9A", "#4D4D4D"
-_WIDTH = 10.0
+# A figure is read in a column of a page, at half of its width.
+_WIDTH, _DPI = 6.0, 250
 _BARS = 16
 # From this aspect on, images lie one above the other.
 _WIDE = 2.4
@@ -57,7 +58,7 @@ class _Canvas(NamedTuple):
 
 
 def plot_explanation(
-    explanation: Explanation, *, objects: int = 6, relations: int = 4, names: Sequence[str] | None = None
+    explanation: Explanation, *, objects: int = 6, relations: int = 0, names: Sequence[str] | None = None
 ) -> tuple[Figure, list[Axes]]:
     """Draw both images with their objects, how these match, and what each contributes to the loss.
 
@@ -70,41 +71,51 @@ def plot_explanation(
     Returns:
         The figure and its axes: target, preds, contributions.
     """
-    plan, similarity = explanation.match.plan.numpy(), explanation.match.similarity.numpy()
+    of_objects = explanation.grouping is not None
+    plan = explanation.match.plan.numpy()
     order = _order(explanation.target_contributions.numpy(), explanation.target.importance.numpy())
-    colours = dict(zip(order[:objects].tolist(), cycle(_COLOURS), strict=False))
-    # One that goes mostly without a match has no partner to point to.
+    colours = _colours(order[:objects].tolist())
+    # One that goes mostly without a match has no partner to point to, and a lost object is nowhere.
     matched = plan.sum(0) > explanation.match.unmatched_b.numpy()
+    if of_objects:
+        matched &= (explanation.target_kept >= LOST).numpy()
     partners = {j: int(plan[:, j].argmax()) for j in colours if matched[j]}
-    labels = {
-        j: f"{_called(j, names)} · {similarity[partners[j], j]:.2f}" if j in partners else _called(j, names)
-        for j in colours
-    }
     # Where several objects have one partner, it takes the colour of the one that contributes most.
-    partner_colours = {partners[j]: colours[j] for j in reversed(partners)}
+    of_partner = {partners[j]: j for j in reversed(partners)}
+    labels = {j: _called(j, names) + _fate(explanation, j, partners.get(j)) for j in colours}
+    # What has become of an object is known by the number that it has in the original, whatever its own.
+    partner_labels = {i: f"{j if of_objects else i}" for i, j in of_partner.items()}
 
     target = scene_of(explanation.target_image, explanation.target)
     preds = scene_of(explanation.preds_image, explanation.preds)
     canvas = _canvas(target, preds)
     target = target.pointing_out(labels, colours, canvas.target_inches)
-    preds = preds.pointing_out({i: f"{i}" for i in partner_colours}, partner_colours, canvas.preds_inches)
+    preds = preds.pointing_out(partner_labels, {i: colours[j] for i, j in of_partner.items()}, canvas.preds_inches)
 
-    lost_preds, lost_target = _lost(explanation)
-    for axes, scene, name, lost in (
-        (canvas.target, target, "target", lost_target),
-        (canvas.preds, preds, "preds", lost_preds),
+    lost_target, lost_preds = (
+        set((kept < LOST).nonzero().flatten().tolist()) for kept in (explanation.target_kept, explanation.preds_kept)
+    )
+    if of_objects:
+        lost_preds -= set(of_partner)
+    for axes, scene, title, lost in (
+        (canvas.target, target, "original (target)", lost_target),
+        (canvas.preds, preds, "reconstruction (preds)", lost_preds),
     ):
-        axes.set_title(name, fontsize=10)
-        draw_scene(axes, scene, hatched=lost)
+        axes.set_title(title, fontsize=9)
+        numbered = not of_objects or scene is target
+        draw_scene(axes, scene, hatched=lost, numbered=numbered)
         draw_relations(axes, scene, relations)
-    for j, i in partners.items():
-        width = 0.8 + 2.2 * plan[i, j] / plan.max()
-        _join(canvas, target.anchors[j], preds.anchors[i], colours[j], width)
+    if not of_objects:
+        for j, i in partners.items():
+            width = 0.8 + 2.2 * plan[i, j] / plan.max()
+            _join(canvas, target.anchors[j], preds.anchors[i], colours[j], width)
     _draw_contributions(canvas.bars, explanation, order, colours)
+    canvas.bars.set_title(textwrap.fill(describe_loss(explanation, names), 105), fontsize=7.5, loc="left")
 
     loss = f"{explanation.loss:.3f}".replace("-0.000", "0.000")
-    canvas.figure.suptitle(f"SeSS {explanation.score:.3f}: what the loss of {loss} is made of", fontsize=12)
-    _sign(canvas.figure, explanation.signature)
+    canvas.figure.suptitle(f"SeSS {explanation.score:.3f}: what the loss of {loss} is made of", fontsize=11)
+    what = "same number and colour: the same object" if of_objects else "number, and similarity to its main match"
+    _sign(canvas.figure, explanation.signature, f"{what};   wider: more important;   hatched: less than half is kept")
     return canvas.figure, [canvas.target, canvas.preds, canvas.bars]
 
 
@@ -137,8 +148,8 @@ def plot_scene_graph(
     colours = dict(zip(order[:objects] if chosen is None else chosen, cycle(_COLOURS), strict=False))
     scene = scene_of(image, graph)
     width = 0.7 * _WIDTH if scene.aspect < _WIDE else _WIDTH
-    height = float(np.clip(width / scene.aspect, 1.5, 9.0))
-    figure = Figure((width, height + 0.45), layout="constrained")
+    height = float(np.clip(width / scene.aspect, 1.0, 6.0))
+    figure = Figure((width, height + 0.45), layout="constrained", dpi=_DPI)
     axes = figure.subplots()
     labels = {number: f"{_called(number, names)} · {importance[number]:.2f}" for number in colours}
     scene = scene.pointing_out(labels, colours, min(width, height * scene.aspect))
@@ -161,11 +172,29 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         raise ValueError(f"`path` must end in one of {', '.join(FORMATS)}, got {path}")
     dates: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     with rc_context({"svg.hashsalt": "torchmetrics-sess"}):
-        figure.savefig(path, dpi=150, metadata=dates.get(extension), format=extension[1:])
+        figure.savefig(path, dpi=_DPI, metadata=dates.get(extension), format=extension[1:])
 
 
 def _called(number: int, names: Sequence[str] | None) -> str:
     return f"{number}" if names is None else f"{number} {names[number]}"
+
+
+def _colours(numbers: Sequence[int]) -> dict[int, str]:
+    """Colour objects by their number, as far as there are colours, so that they keep theirs in other pictures."""
+    colours: dict[int, str] = {}
+    for number in sorted(numbers):
+        free = [colour for colour in _COLOURS if colour not in colours.values()] or list(_COLOURS)
+        first = _COLOURS[number % len(_COLOURS)]
+        colours[number] = first if first in free else free[0]
+    return {number: colours[number] for number in numbers}
+
+
+def _fate(explanation: Explanation, number: int, partner: int | None) -> str:
+    """Say what becomes of an object of target, for its label."""
+    if explanation.grouping is None:
+        return "" if partner is None else f" · {explanation.match.similarity[partner, number]:.2f}"
+    kept = float(explanation.target_kept[number])
+    return " · lost" if kept < LOST else " · kept" if kept >= KEPT else f" · {100 * kept:.0f} %"
 
 
 def _order(contributions: NDArray[np.float64], importance: NDArray[Any]) -> NDArray[np.int64]:
@@ -174,29 +203,19 @@ def _order(contributions: NDArray[np.float64], importance: NDArray[Any]) -> NDAr
     return order
 
 
-def _lost(explanation: Explanation) -> tuple[set[int], set[int]]:
-    """Return the objects of preds and of target of which less than half is found in the other image."""
-    plan, similarity = explanation.match.plan, explanation.match.similarity
-    lost = []
-    for axis, unmatched in ((1, explanation.match.unmatched_a), (0, explanation.match.unmatched_b)):
-        found = (plan * similarity).sum(axis)
-        lost.append(set((found < 0.5 * (plan.sum(axis) + unmatched)).nonzero().flatten().tolist()))
-    return lost[0], lost[1]
-
-
 def _canvas(target: Scene, preds: Scene) -> _Canvas:
     """Lay out two images side by side or, if they are very wide, one above the other; and the bars beneath."""
     if min(target.aspect, preds.aspect) > _WIDE:
-        heights = [float(np.clip(_WIDTH / scene.aspect, 1.0, 4.0)) for scene in (target, preds)]
-        figure = Figure((_WIDTH, sum(heights) + 3.3), layout="constrained")
-        upper, lower, bars = figure.subplots(3, 1, height_ratios=(*heights, 1.7))
+        heights = [float(np.clip(_WIDTH / scene.aspect, 0.8, 2.6)) for scene in (target, preds)]
+        figure = Figure((_WIDTH, sum(heights) + 2.6), layout="constrained", dpi=_DPI)
+        upper, lower, bars = figure.subplots(3, 1, height_ratios=(*heights, 1.2))
         return _Canvas(figure, upper, lower, bars, _WIDTH, _WIDTH)
     # Neither image gets less than a fourth of the width.
     share = float(np.clip(target.aspect / (target.aspect + preds.aspect), 0.25, 0.75))
     widths = _WIDTH * share, _WIDTH * (1 - share)
-    height = float(np.clip(max(widths[0] / target.aspect, widths[1] / preds.aspect), 1.2, 5.5))
-    figure = Figure((_WIDTH, height + 2.9), layout="constrained")
-    grid = figure.add_gridspec(2, 2, height_ratios=(height, 1.7), width_ratios=widths)
+    height = float(np.clip(max(widths[0] / target.aspect, widths[1] / preds.aspect), 0.8, 3.6))
+    figure = Figure((_WIDTH, height + 2.4), layout="constrained", dpi=_DPI)
+    grid = figure.add_gridspec(2, 2, height_ratios=(height, 1.2), width_ratios=widths)
     left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     left.set_anchor("E")
     right.set_anchor("W")
@@ -249,24 +268,16 @@ def _draw_contributions(
     axes.set_xlabel("object of target, by what is lost", fontsize=8)
     axes.tick_params(axis="y", labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(
-        "number · similarity to its main match;   wider: more important;   hatched: less than half is kept",
-        fontsize=7,
-        loc="left",
-    )
     axes.legend(
         handles=[Patch(facecolor=_GREY, label="lost"), Patch(fill=False, linewidth=0.6, label="kept")],
-        fontsize=7,
-        ncols=2,
+        fontsize=7.5,
         frameon=False,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        borderaxespad=0.1,
+        loc="upper right",
     )
 
 
-def _sign(figure: Figure, signature: str) -> None:
+def _sign(figure: Figure, signature: str, note: str = "") -> None:
     # Broken where a setting ends, not within one.
-    lines = textwrap.fill(signature.replace("|", "| ").replace(",", ", "), 210)
+    lines = textwrap.fill(signature.replace("|", "| ").replace(",", ", "), 150)
     lines = lines.replace("| ", "|").replace(", ", ",")
-    figure.supxlabel(lines, fontsize=4.5, color="#555555", parse_math=False)
+    figure.supxlabel(f"{note}\n{lines}".strip(), fontsize=4.5, color="#555555", parse_math=False)

@@ -115,13 +115,14 @@ def scene_of(image: Image, graph: SceneGraph) -> Scene:
     )
 
 
-def draw_scene(axes: Axes, scene: Scene, *, hatched: Collection[int] = ()) -> None:
+def draw_scene(axes: Axes, scene: Scene, *, hatched: Collection[int] = (), numbered: bool = True) -> None:
     """Draw an image and its objects: outlined, the wider the more important, and numbered.
 
     Args:
         axes: where to draw.
         scene: what to draw.
         hatched: the objects to be hatched.
+        numbered: whether those that are not pointed out have their number written on them too.
     """
     axes.imshow(scene.pixels, interpolation="antialiased")
     axes.set(xticks=[], yticks=[])
@@ -130,9 +131,9 @@ def draw_scene(axes: Axes, scene: Scene, *, hatched: Collection[int] = ()) -> No
         colour = scene.colours.get(number)
         if outline is not None:
             _draw_outline(axes, outline, colour, importance[number], hatched=number in hatched)
-        if colour is None:
+        if colour is None and numbered:
             _write(axes, scene.anchors[number], f"{number}", size=5.5)
-        else:
+        elif colour is not None:
             _draw_label(axes, scene.anchors[number], scene.labels[number], colour)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -61,10 +60,11 @@ def picture_explanation(row: Row, scorer: Scorer, device: torch.device) -> list[
 
     images = read_image(row.pair.recon), read_image(row.pair.origin)
     explanation = explain_pair(scorer, *images, device)
-    most = ", ".join(f"{_in_words(entry)} {entry['contribution']:.3f}" for entry in explanation.to_rows()[:3])
-    alt = f"Why {row.pair.name} scores {explanation.score:.3f}: both images with their objects. Most is lost by {most}."
+    alt = (
+        f"Why {row.pair.name} scores {explanation.score:.3f}: both images with their objects. {explanation.in_words()}"
+    )
     with io.BytesIO() as file:
-        explanation.plot()[0].savefig(file, format="png", dpi=120)
+        explanation.plot()[0].savefig(file, format="png", dpi=200)
         with Image.open(file) as image:
             return [_picture(image.convert("RGB"), alt)]
 
@@ -90,14 +90,6 @@ def _first_of_each_name(rows: Sequence[Row], count: int) -> list[Row]:
             break
         first.setdefault(row.pair.name, row)
     return list(first.values())
-
-
-def _in_words(entry: Mapping[str, Any]) -> str:
-    if entry["kind"] == "whole image":
-        return "the whole image"
-    if entry["target"] is None:
-        return f"object {entry['preds']} of the reconstruction"
-    return f"object {entry['target']}"
 
 
 def _read(path: str) -> Image.Image:
