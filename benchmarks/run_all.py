@@ -4,8 +4,8 @@
 
 ``--quick`` takes under ten minutes on two cores: it shows every table, of fewer repetitions and sizes, and leaves
 ``results`` alone. For figures to quote, run it without, on a machine that does nothing else. Some scripts are left to
-you: ``trust.human_alignment`` needs a data set of human judgements, and ``trust.objects``, ``trust.recognition``,
-``trust.pasted`` and those of ``calibration`` need folders of photographs.
+you: ``trust.objects``, ``trust.planted``, ``trust.recognition``, ``trust.pasted`` and those of ``calibration`` need
+folders of photographs.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ QUICK: dict[str, Sequence[str]] = {
     "cost.ddp_scaling": ["--pairs", "8"],
     "cost.processes": ["--pairs", "40"],
     "trust.fidelity": ["--quick"],
+    "trust.power": ["--quick"],
+    "cost.tuning": ["--quick"],
     "cost.relation_recall": ["--images", "50"],
     "trust.relations": ["--images", "24"],
     "cost.segmentation": ["--model", "tiny", "--points-per-side", "8"],
@@ -44,7 +46,7 @@ QUICK: dict[str, Sequence[str]] = {
 }
 """The options of every script with ``--quick``."""
 
-ON_FOLDERS = {"trust.human_alignment", "trust.objects", "trust.pasted", "trust.recognition"}
+ON_FOLDERS = {"trust.objects", "trust.planted", "trust.pasted", "trust.recognition"}
 """Scripts that report, but only on data that is not here."""
 
 FULL: dict[str, Sequence[str]] = {name: [] for name in QUICK} | {

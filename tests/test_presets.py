@@ -15,7 +15,7 @@ import yaml
 import torchmetrics_sess
 from torchmetrics_sess import presets
 from torchmetrics_sess.config import describe
-from torchmetrics_sess.presets import Preset, load_preset, preset_names, presets_with
+from torchmetrics_sess.presets import Preset, Tuning, load_preset, preset_names, preset_yaml, presets_with
 from torchmetrics_sess.relations import GeometricRelationsConfig
 from torchmetrics_sess.segmenters import DinoSegmenterConfig
 from torchmetrics_sess.weights import WEIGHTS, MissingWeightError
@@ -261,3 +261,24 @@ def test_missing_weights_are_named_when_networks_are_built(tmp_path: Path, monke
     monkeypatch.setenv("SESS_HOME", str(tmp_path))
     with pytest.raises(MissingWeightError, match="sess weights download sam_vit_b"):
         load_preset("sam-b", {"encoder.kind": "dino", "relation_similarity": "minilm"}).build("cpu")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_survives_yaml(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(preset_yaml(load_preset(name)))
+    assert load_preset(path) == load_preset(name)
+
+
+def test_a_tuned_preset_says_so_until_a_setting_is_changed(tmp_path: Path) -> None:
+    # The first digits of this digest would be a number, if YAML were not told.
+    tuned = Tuning(300, 12, "1234e567" + 56 * "0", "SRCC", 0.031, 0.01, 0.05)
+    path = tmp_path / "mine.yaml"
+    path.write_text(preset_yaml(dataclasses.replace(load_preset("lite"), name="mine", tuned=tuned)))
+    loaded = load_preset(path)
+    assert loaded.tuned == tuned
+    assert "|tuned:300j,12r,1234e567,SRCC+0.031|" in loaded.signature()
+    assert "tuned:" not in load_preset(path, {"matching.theta": 0.3}).signature()
+    assert loaded.networks_alone() == load_preset("lite").networks_alone()
+    with pytest.raises(ValueError, match="`raters` must not be negative"):
+        dataclasses.replace(tuned, raters=-1)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from torchmetrics_sess.geometry import crisp_masks, mask_centers
@@ -139,7 +139,7 @@ class SceneGraphExtractor:
         start = 0
         for segmentation, relation, embedding in zip(segmentations, relations, embeddings, strict=True):
             stop = start + len(segmentation.valid)
-            saliency = self._saliency(images[start:stop], segmentation)
+            saliency = self.saliency(images[start:stop], segmentation)
             start = stop
             importance = object_importance(
                 saliency, segmentation.masks, relation.confidence, self.importance, segmentation.valid
@@ -171,7 +171,16 @@ class SceneGraphExtractor:
                 )
         return graphs
 
-    def _saliency(self, images: list[Image], segmentation: Segmentation) -> Tensor:
+    def saliency(self, images: list[Image], segmentation: Segmentation) -> Float[Tensor, "b h w"]:
+        """Return where a viewer looks, at the size of the masks: what importance is computed from.
+
+        Args:
+            images: those of ``segmentation``, float32 in [0, 1], at the size that was segmented.
+            segmentation: of these images.
+
+        Raises:
+            ValueError: if the map is to come from a segmenter that gives none.
+        """
         if self.importance.saliency == "segmenter":
             if segmentation.saliency is None:
                 raise ValueError(

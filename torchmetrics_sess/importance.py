@@ -160,20 +160,58 @@ def object_importance(
         tensor([0.6352, 0.3648])
     """
     _check_shapes(saliency, masks, confidence, valid)
-    mass = mask_sums(masks, focus_saliency(saliency, config)[..., None, :, :])[..., 0]
+    weights = weigh_objects(saliency_under(masks, saliency, config), confidence, config, valid)
+    return weights.to(torch.promote_types(saliency.dtype, torch.float32))
+
+
+def saliency_under(
+    masks: Bool[Tensor, "*b n h w"] | Float[Tensor, "*b n h w"],
+    saliency: Float[Tensor, "*b h w"],
+    config: ImportanceConfig = _DEFAULT,
+) -> Float[Tensor, "*b n"]:
+    """Sum what stands out of a saliency map over the pixels of every mask: the first half of ``object_importance``.
+
+    Args:
+        masks: as for ``object_importance``.
+        saliency: likewise.
+        config: says what stands out.
+
+    Returns:
+        ``[*b, n]`` in float64, or in float32 on a device that has no float64.
+    """
+    return mask_sums(masks, focus_saliency(saliency, config)[..., None, :, :])[..., 0]
+
+
+def weigh_objects(
+    mass: Float[Tensor, "*b n"],
+    confidence: Float[Tensor, "*b n n"],
+    config: ImportanceConfig = _DEFAULT,
+    valid: Bool[Tensor, "*b n"] | None = None,
+) -> Float[Tensor, "*b n"]:
+    """Weigh objects by the saliency under their masks and their part in the relations: the second half.
+
+    Args:
+        mass: what ``saliency_under`` gives.
+        confidence: as for ``object_importance``.
+        config: roots and weights.
+        valid: as for ``object_importance``.
+
+    Returns:
+        Positive weights that sum to 1 over the objects of an image, ``[*b, n]``, in the dtype of ``mass``.
+    """
     if valid is None:
         valid = torch.ones_like(mass, dtype=torch.bool)
     salience = _shares(_root(mass, config.k1), valid)
 
     pair = salience[..., :, None] + salience[..., None, :]
     part = _quotient(salience[..., :, None], pair, 0.5)
-    itself = torch.eye(masks.shape[-3], dtype=torch.bool, device=masks.device)
+    itself = torch.eye(mass.shape[-1], dtype=torch.bool, device=mass.device)
     related = valid[..., :, None] & valid[..., None, :] & ~itself & (confidence > 0)
     strength = torch.where(related, confidence.to(mass.dtype), 0)
     relation = _shares(_root(((strength + strength.mT) * part).sum(-1), config.k2), valid)
 
     importance = config.k3 * salience + (1 - config.k3) * relation
-    return _shares(importance.clamp_min(_FLOOR), valid).to(torch.promote_types(saliency.dtype, torch.float32))
+    return _shares(importance.clamp_min(_FLOOR), valid)
 
 
 def focus_saliency(saliency: Float[Tensor, "*b h w"], config: ImportanceConfig) -> Float[Tensor, "*b h w"]:

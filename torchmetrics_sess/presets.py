@@ -72,6 +72,45 @@ class TextTowerConfig(Protocol):
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """Where the settings of a preset come from, if ``sess tune`` fitted them to what people said.
+
+    Args:
+        judgements: how many single answers they were fitted to.
+        raters: of how many people; 0 if that is not known.
+        ratings: SHA-256 of the file that holds the answers.
+        statistic: what ``gain`` is a gain in.
+        gain: by how much the settings agree better with people than those that the fit started from, on originals that
+            they were not fitted to.
+        gain_low: lower end of its 95 % interval.
+        gain_high: upper end.
+
+    Raises:
+        ValueError: for a negative count.
+
+    Examples:
+        >>> print(Tuning(900, 12, "3fa1c0de" + 56 * "0", "SRCC", 0.0312, 0.011, 0.052))
+        900j,12r,3fa1c0de,SRCC+0.031
+    """
+
+    judgements: int
+    raters: int
+    ratings: str
+    statistic: str
+    gain: float
+    gain_low: float
+    gain_high: float
+
+    def __post_init__(self) -> None:
+        for name in ("judgements", "raters"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")
+
+    def __str__(self) -> str:
+        return f"{self.judgements}j,{self.raters}r,{self.ratings[:8]},{self.statistic}{self.gain:+.3f}"
+
+
+@dataclass(frozen=True)
 class Preset:
     """Everything that determines a score.
 
@@ -87,6 +126,7 @@ class Preset:
         max_width: wider images are shrunk to this width first; ``None`` leaves them.
         baseline: what unrelated images score on average, in [0, 1), for scores that are to be rescaled; ``None`` if
             that is not known. It changes no other score.
+        tuned: where the settings come from, if they were fitted to judgements; the signature says so.
 
     Raises:
         ValueError: for a ``max_width`` below 1, a ``baseline`` out of range, or an encoder that embeds no text where
@@ -102,6 +142,7 @@ class Preset:
     relation_similarity: Literal["minilm", "text"] = setting("minilm", short="R:")
     max_width: int | None = setting(800, short="width")
     baseline: float | None = None
+    tuned: Tuning | None = None
 
     def __post_init__(self) -> None:
         if self.max_width is not None and self.max_width < 1:
@@ -187,6 +228,7 @@ class Preset:
                 f"preset:{self.name}",
                 *self._extraction(long=long),
                 f"match:{describe(self.matching, long=long)}",
+                *([] if self.tuned is None else [f"tuned:{self.tuned}"]),
                 describe(self, long=long).replace(",", "|"),
                 f"dtype:{'+'.join(dict.fromkeys(getattr(stage, 'dtype', 'float32') for _, stage in self._stages()))}",
                 f"v{__version__}",
@@ -220,7 +262,7 @@ class Preset:
             >>> lite.networks_alone() == matched_otherwise.networks_alone()
             True
         """
-        return dataclasses.replace(self, name="", matching=MatchingConfig(), baseline=None)
+        return dataclasses.replace(self, name="", matching=MatchingConfig(), baseline=None, tuned=None)
 
     def _extraction(self, *, long: bool) -> list[str]:
         return [
@@ -257,7 +299,7 @@ def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] 
     """Read a preset and apply overrides.
 
     The baseline of a preset is that of its settings: if one that can change a score is overridden, ``baseline`` is
-    ``None``, unless it is overridden too.
+    ``None``, unless it is overridden too; nor is such a preset ``tuned`` any more.
 
     Args:
         name_or_path: a name of ``preset_names``, or the path of a YAML file of the same form.
@@ -284,7 +326,33 @@ def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] 
     changed = _preset(name, values)
     if changed.signature(long=True) == preset.signature(long=True):
         return changed
-    return dataclasses.replace(changed, name=f"{name}*", baseline=changed.baseline if "baseline" in overrides else None)
+    baseline = changed.baseline if "baseline" in overrides else None
+    return dataclasses.replace(changed, name=f"{name}*", baseline=baseline, tuned=None)
+
+
+def preset_yaml(preset: Preset) -> str:
+    """Return a preset as YAML that ``load_preset`` reads: every setting, changed or not.
+
+    Examples:
+        >>> print(preset_yaml(load_preset("lite")).partition("encoder:")[0].splitlines()[1])
+          kind: dino
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(preset):
+        value = getattr(preset, field.name)
+        if field.name in _STAGES:
+            values[field.name] = {"kind": value.kind, **_settings(value)}
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            values[field.name] = _settings(value)
+        elif field.name != "name" and not (field.name == "tuned" and value is None):
+            values[field.name] = value
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.init}
 
 
 def _preset(name: str, values: Mapping[str, Any]) -> Preset:
@@ -306,7 +374,7 @@ def _preset(name: str, values: Mapping[str, Any]) -> Preset:
     return Preset(name=name, **sections)
 
 
-_CONFIGS = {"importance": ImportanceConfig, "matching": MatchingConfig}
+_CONFIGS: dict[str, type] = {"importance": ImportanceConfig, "matching": MatchingConfig, "tuned": Tuning}
 
 
 @cache

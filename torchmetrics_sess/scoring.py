@@ -333,4 +333,6 @@ def _preset(
     if matching == preset.matching:
         return preset
     baseline = preset.baseline if overrides and "baseline" in overrides else None
-    return dataclasses.replace(preset, name=f"{preset.name.rstrip('*')}*", matching=matching, baseline=baseline)
+    return dataclasses.replace(
+        preset, name=f"{preset.name.rstrip('*')}*", matching=matching, baseline=baseline, tuned=None
+    )

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from human_data import make_ratings, rows_of
 from PIL import Image
 from stub_extractor import stub_preset
 
 from torchmetrics_sess.report import pictures
+from torchmetrics_sess.rows import COLUMNS
 
 Sess = Callable[..., Any]
 Folders = tuple[Path, Path]
@@ -116,3 +118,24 @@ def test_what_cannot_be_reported_is_refused(sess: Sess, scores: Path, tmp_path: 
         assert result.exit_code == 2, arguments
         assert message in result.stderr
     assert (tmp_path / "site" / "index.html").read_text(encoding="utf-8") == "mine"
+
+
+def test_the_report_has_a_section_of_people(tmp_path: Path, sess: Any) -> None:
+    ratings = make_ratings(tmp_path)
+    results = tmp_path / "results.csv"
+    lines = [",".join([*COLUMNS, "psnr", "ssim"])]
+    lines += [",".join(row.texts(["psnr", "ssim"])) for row in rows_of(tmp_path)]
+    results.write_text("\n".join(lines) + "\n")
+    options = ("-o", tmp_path / "report", "--pictures", 2)
+    assert sess("report", results, *options, "--ratings", ratings).exit_code == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "18 pairs of 6 originals were rated by 4 people" in page
+    assert "Scores that are higher than people would have them" in page
+    assert page.count('class="curve"') > 20
+
+    ratings.write_text(ratings.read_text().replace("origin/", "elsewhere/"))
+    result = sess("report", results, *options, "--ratings", ratings)
+    assert result.exit_code == 2
+    assert "of 18 rated pairs, 0 are among the results" in result.stderr
+    only_choices = make_ratings(tmp_path, kinds=("choose",))
+    assert "holds choices alone" in sess("report", results, *options, "--ratings", only_choices).stderr

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from torchmetrics_sess.__about__ import __version__
+from torchmetrics_sess.cli.agree import agree
+from torchmetrics_sess.cli.annotate import annotate
 from torchmetrics_sess.cli.compare import compare
 from torchmetrics_sess.cli.demo import demo
 from torchmetrics_sess.cli.explain import explain
@@ -21,6 +23,7 @@ from torchmetrics_sess.cli.presets import presets, signature
 from torchmetrics_sess.cli.relations import relations
 from torchmetrics_sess.cli.report import report
 from torchmetrics_sess.cli.score import score
+from torchmetrics_sess.cli.tune import tune
 from torchmetrics_sess.cli.weights import weights
 
 app = typer.Typer(
@@ -29,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, compare, report, explain, graph, extract, demo, presets, signature):
+for command in (score, compare, report, explain, graph, extract, annotate, agree, tune, demo, presets, signature):
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(relations, name="relations")

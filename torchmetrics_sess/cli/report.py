@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_sess.report import Results
     from torchmetrics_sess.report.page import Shown
+    from torchmetrics_sess.report.people import People, Rated
     from torchmetrics_sess.rows import Row
     from torchmetrics_sess.scoring import Scorer
 
@@ -33,6 +34,15 @@ def report(
     pictures: Annotated[
         int, typer.Option("--pictures", min=0, metavar="N", help="Explain this many lowest and highest scores.")
     ] = 3,
+    ratings: Annotated[
+        Path | None,
+        typer.Option(
+            "--ratings",
+            metavar="FILE",
+            help="What people said of the pairs: `sess annotate --export`.",
+            show_default=False,
+        ),
+    ] = None,
     preset: PresetOption = "lite",
     settings: SettingsOption = None,
     rescale: RescaleOption = None,
@@ -49,6 +59,7 @@ def report(
         sess score kodak/ jpeg-10/ jpeg-50/ --out results.csv
         sess report results.csv -o report/
         sess report results.csv -o report/ --pictures 0      no networks needed
+        sess report results.csv --ratings ratings.csv        beside what people said
     """
     from torchmetrics_sess.cli.stream import find_scorer
     from torchmetrics_sess.report import read_results
@@ -61,7 +72,7 @@ def report(
     if not found.rows:
         refuse(f"{source} holds no pair yet")
     scorer = find_scorer(preset, overrides, rescale=rescale)
-    path = make_report(found, source, out, scorer=scorer, device=device, pictures=pictures)
+    path = make_report(found, source, out, scorer=scorer, device=device, pictures=pictures, ratings=ratings)
     results().print(str(path), soft_wrap=True)
 
 
@@ -73,6 +84,7 @@ def make_report(
     scorer: Scorer,
     device: str,
     pictures: int,
+    ratings: Path | None = None,
 ) -> Path:
     """Write the report of the results read from ``source`` into ``folder``, and return its path."""
     from torchmetrics_sess.cli.stream import open_device
@@ -86,6 +98,7 @@ def make_report(
     if len({row.signature for row in found.rows if row.score is not None}) > 1:
         notes.append("The scores have different signatures: they must not be compared with each other.")
 
+    people = _beside_people(found.rows, ratings, notes) if ratings else None
     rows = _measured(found.rows, chosen, notes)
     lowest, highest = choose_extremes(rows, pictures)
     obstacle = _obstacle([*lowest, *highest], scorer, chosen) if lowest else None
@@ -98,12 +111,36 @@ def make_report(
         lowest=[next(shown) for _ in lowest],
         highest=[next(shown) for _ in highest],
         explained=obstacle is None,
+        people=people,
+        higher_than_people=_show_rated(people.higher_than_people(pictures), chosen) if people else (),
+        lower_than_people=_show_rated(people.lower_than_people(pictures), chosen) if people else (),
         notes=notes,
     )
     for message in notes:
         note(message)
     with refusing(OSError, ValueError):
         return write_page(content, folder)
+
+
+def _beside_people(rows: Sequence[Row], path: Path, notes: list[str]) -> People:
+    from torchmetrics_sess.judgements.answers import read_answers, tabulate
+    from torchmetrics_sess.judgements.raters import screen
+    from torchmetrics_sess.report.people import beside_people
+
+    with refusing(ValueError):
+        answers = read_answers(path)
+        if "rate" not in answers.kinds:
+            raise ValueError(f"{path} holds choices alone, and no rating; `sess agree` compares choices")
+        table = tabulate(answers, "rate")
+        rejected = {rater.name: rater.rejected for rater in screen(answers, table) if rater.rejected}
+        if len(rejected) == len(table.raters):
+            raise ValueError(f"{path}: no rater is left after screening; `sess agree` says why")
+        people = beside_people(rows, table.without(rejected))
+    if rejected:
+        notes.append("Ratings left out: " + ", ".join(f"{name}: {reason}" for name, reason in rejected.items()) + ".")
+    if people.unknown:
+        notes.append(f"{people.unknown} rated pairs are not among the results.")
+    return people
 
 
 def _measured(rows: Sequence[Row], device: torch.device, notes: list[str]) -> list[Row]:
@@ -163,3 +200,7 @@ def _show(rows: Sequence[Row], scorer: Scorer | None, device: torch.device) -> l
             return Shown(row, [], str(error))
 
     return list(track(map(show, rows), len(rows), "pictures"))
+
+
+def _show_rated(pairs: Sequence[Rated], device: torch.device) -> list[tuple[Rated, Shown]]:
+    return list(zip(pairs, _show([each.row for each in pairs], None, device), strict=True))

@@ -4,6 +4,7 @@ from torchmetrics_sess.matching.config import MatchingConfig
 from torchmetrics_sess.matching.pairs import (
     GraphGradient,
     MatchResult,
+    PreparedPairs,
     differentiate_graph_pairs,
     match_graph_pairs,
     match_graphs,
@@ -13,6 +14,7 @@ __all__ = [
     "GraphGradient",
     "MatchResult",
     "MatchingConfig",
+    "PreparedPairs",
     "differentiate_graph_pairs",
     "match_graph_pairs",
     "match_graphs",

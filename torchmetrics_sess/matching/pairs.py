@@ -18,6 +18,7 @@ from torchmetrics_sess.matching.config import MatchingConfig
 
 RELEASED = MatchingConfig()
 _NO_HISTORY = np.empty((0, 0, 0))
+_PAIRS_AT_ONCE = 32
 T = TypeVar("T")
 
 
@@ -200,6 +201,78 @@ def differentiate_graph_pairs(
     )
 
 
+class PreparedPairs:
+    """Pairs of scene graphs that are to be matched many times over, with other settings each time.
+
+    What no setting changes, the cosines of features and the distances of positions, is computed once.
+
+    Args:
+        graphs_a: the scene graphs of some images; their features are not kept.
+        graphs_b: as many others; the k-th is matched with the k-th of ``graphs_a``.
+        relation_similarity: similarity of every two predicates, ``[p, p]``.
+
+    Raises:
+        ValueError: as for ``match_graph_pairs``.
+
+    Examples:
+        >>> pairs = PreparedPairs([], [], relation_similarity=torch.eye(56))
+        >>> len(pairs), pairs.scores(MatchingConfig())
+        (0, [])
+    """
+
+    def __init__(
+        self,
+        graphs_a: Sequence[SceneGraph],
+        graphs_b: Sequence[SceneGraph],
+        relation_similarity: Float[Tensor, "p q"],
+    ) -> None:
+        self._predicates = _read_relation_similarity(relation_similarity)
+        self._compared = [
+            _compare(a, b, f"graphs_a[{k}]", f"graphs_b[{k}]")
+            for k, (a, b) in enumerate(_read_pairs(graphs_a, graphs_b, len(self._predicates)))
+        ]
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self._compared)
+
+    def scores(
+        self,
+        config: MatchingConfig,
+        importance: tuple[Sequence[NDArray[np.float64]], Sequence[NDArray[np.float64]]] | None = None,
+        only: Sequence[int] | None = None,
+        threads: int | None = None,
+    ) -> list[float]:
+        """Return the scores that ``match_graph_pairs`` would give.
+
+        Args:
+            config: the settings.
+            importance: of the objects of every pair's first and second graph, to count in place of their own, each
+                positive and with a sum of 1.
+            only: which pairs to match; by default, all of them.
+            threads: how many pairs to match at a time, which changes no result; by default as many as PyTorch uses
+                threads.
+
+        Raises:
+            ValueError: if ``threads`` is below 1.
+        """
+
+        def score(index: int) -> float:
+            pair = self._compared[index]
+            if importance is not None:
+                a, b = (np.maximum(side[index], np.finfo(np.float64).tiny) for side in importance)
+                pair = pair._replace(importance_a=a, importance_b=b)
+            problem = _weigh(pair, config)
+            similarity, plan, *_ = _match(problem, self._predicates, config, _NO_HISTORY)
+            return _score(float((plan * similarity).sum()), problem.image_score, config)
+
+        chosen = range(len(self)) if only is None else only
+        # A task of its own for every pair would cost more than matching it.
+        parts = [chosen[start : start + _PAIRS_AT_ONCE] for start in range(0, len(chosen), _PAIRS_AT_ONCE)]
+        scored = _in_threads(lambda part: [score(index) for index in part], parts, threads)
+        return [each for part in scored for each in part]
+
+
 class _Nodes(NamedTuple):
     """What matching reads of a scene graph, as numpy arrays in double precision."""
 
@@ -208,6 +281,18 @@ class _Nodes(NamedTuple):
     importance: NDArray[np.float64]
     relation: NDArray[np.int64]
     image_feature: NDArray[np.float64]
+
+
+class _Compared(NamedTuple):
+    """Two scene graphs side by side, as far as no setting takes part in it."""
+
+    cosine: NDArray[np.float64]
+    nearness: NDArray[np.float64]
+    relation_a: NDArray[np.int64]
+    relation_b: NDArray[np.int64]
+    importance_a: NDArray[np.float64]
+    importance_b: NDArray[np.float64]
+    image_cosine: float
 
 
 class _Problem(NamedTuple):
@@ -275,6 +360,10 @@ def _read_relation_similarity(relation_similarity: Tensor) -> NDArray[np.float64
 
 
 def _pose(a: _Nodes, b: _Nodes, config: MatchingConfig, name_a: str, name_b: str) -> _Problem:
+    return _weigh(_compare(a, b, name_a, name_b), config)
+
+
+def _compare(a: _Nodes, b: _Nodes, name_a: str, name_b: str) -> _Compared:
     if a.features.shape[1] != b.features.shape[1]:
         raise ValueError(
             f"`{name_a}` and `{name_b}` must come from one encoder, "
@@ -285,18 +374,29 @@ def _pose(a: _Nodes, b: _Nodes, config: MatchingConfig, name_a: str, name_b: str
             f"`{name_a}` and `{name_b}` must come from one encoder, "
             f"got image features of {len(a.image_feature)} and {len(b.image_feature)} numbers"
         )
-    alike = np.maximum(a.features @ b.features.T, config.cosine_floor)
-    if config.probability_center is not None:
-        alike = same_thing(alike, config.probability_center, config.probability_width)
     offset = a.centers[:, None] - b.centers[None, :]
-    nearness = 1 - (offset**2).sum(-1) / 2
-    return _Problem(
-        similarity=(1 - config.theta) * alike + config.theta * nearness,
+    return _Compared(
+        cosine=a.features @ b.features.T,
+        nearness=1 - (offset**2).sum(-1) / 2,
         relation_a=a.relation,
         relation_b=b.relation,
         importance_a=a.importance,
         importance_b=b.importance,
-        image_score=max(float(a.image_feature @ b.image_feature), config.cosine_floor),
+        image_cosine=float(a.image_feature @ b.image_feature),
+    )
+
+
+def _weigh(compared: _Compared, config: MatchingConfig) -> _Problem:
+    alike = np.maximum(compared.cosine, config.cosine_floor)
+    if config.probability_center is not None:
+        alike = same_thing(alike, config.probability_center, config.probability_width)
+    return _Problem(
+        similarity=(1 - config.theta) * alike + config.theta * compared.nearness,
+        relation_a=compared.relation_a,
+        relation_b=compared.relation_b,
+        importance_a=compared.importance_a,
+        importance_b=compared.importance_b,
+        image_score=max(compared.image_cosine, config.cosine_floor),
     )
 
 
@@ -344,10 +444,27 @@ def _solve(
     config: MatchingConfig,
     history: NDArray[np.float64] = _NO_HISTORY,
 ) -> MatchResult:
+    similarity, plan, matched, unmatched_a, unmatched_b = _match(problem, predicates, config, history)
+    graph_score = float((plan * similarity).sum())
+    return MatchResult(
+        score=_score(graph_score, problem.image_score, config),
+        graph_score=graph_score,
+        image_score=problem.image_score,
+        similarity=torch.from_numpy(similarity),
+        plan=torch.from_numpy(plan),
+        assignment=[(i, j) for i, j in np.argwhere(matched > 0).tolist()],
+        unmatched_a=torch.from_numpy(unmatched_a),
+        unmatched_b=torch.from_numpy(unmatched_b),
+    )
+
+
+def _match(
+    problem: _Problem, predicates: NDArray[np.float64], config: MatchingConfig, history: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], ...]:
     # Only a caller that matches should wait for the compiler to load.
     from torchmetrics_sess.matching.kernel import match
 
-    similarity, plan, matched, unmatched_a, unmatched_b = match(
+    return match(
         problem.similarity,
         problem.relation_a,
         problem.relation_b,
@@ -363,18 +480,11 @@ def _solve(
         config.balance == "lower",
         history,
     )
-    graph_score = float((plan * similarity).sum())
-    score = (1 - config.image_weight) * graph_score + config.image_weight * problem.image_score
-    return MatchResult(
-        score=score if config.exponent == 1 else max(score, 0.0) ** config.exponent,
-        graph_score=graph_score,
-        image_score=problem.image_score,
-        similarity=torch.from_numpy(similarity),
-        plan=torch.from_numpy(plan),
-        assignment=[(i, j) for i, j in np.argwhere(matched > 0).tolist()],
-        unmatched_a=torch.from_numpy(unmatched_a),
-        unmatched_b=torch.from_numpy(unmatched_b),
-    )
+
+
+def _score(graph_score: float, image_score: float, config: MatchingConfig) -> float:
+    score = (1 - config.image_weight) * graph_score + config.image_weight * image_score
+    return score if config.exponent == 1 else max(score, 0.0) ** config.exponent
 
 
 def _differentiate(

@@ -23,6 +23,8 @@ from torchmetrics_sess.rows import Row
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from torchmetrics_sess.report.people import People, Rated
+
 # What keeps the page small however many pairs there are.
 _ROWS = 5000
 _FAILURES = 500
@@ -54,6 +56,9 @@ class Content:
         lowest: pairs of the lowest scores.
         highest: pairs of the highest scores.
         explained: whether the pictures of the pairs are explanations, and not the images alone.
+        people: what people said of some of the pairs.
+        higher_than_people: pairs of those whose scores lie furthest above what people say.
+        lower_than_people: pairs whose scores lie furthest below.
         notes: what the reader has to know.
     """
 
@@ -62,6 +67,9 @@ class Content:
     lowest: Sequence[Shown] = ()
     highest: Sequence[Shown] = ()
     explained: bool = False
+    people: People | None = None
+    higher_than_people: Sequence[tuple[Rated, Shown]] = ()
+    lower_than_people: Sequence[tuple[Rated, Shown]] = ()
     notes: Sequence[str] = field(default_factory=tuple)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ class Judgements:
         references: the image that each judgement is about.
         others: what is beside it: one image that is rated, or a left and a right one to choose from.
         human: how alike people find the two, higher is more alike; or the share of people who chose the right one.
+        votes: how many people said so, if that is known.
     """
 
     references: Sequence[Path]
     others: Sequence[tuple[Path, ...]]
     human: Sequence[float]
+    votes: Sequence[int] = ()
 
     @property
     def choices(self) -> bool:
@@ -174,9 +177,12 @@ def _text(path: Path) -> str:
 
 def _number(text: str, path: Path, line: int) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise ValueError(f"{path}, line {line}: {text!r} is no number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{path}, line {line}: {text!r} is no number")
+    return value
 
 
 def _find(folder: Path, name: str) -> Path:

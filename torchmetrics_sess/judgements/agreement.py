@@ -98,12 +98,12 @@ def agreement(
     drawn = np.array(
         [
             [statistic.compute(statistic.values[name][chosen], human[chosen]) for name in names]
-            for chosen in _resamples(references, resamples, seed)
+            for chosen in resamples_of(references, resamples, seed)
         ]
     )
     return Agreement(
         value={name: statistic.compute(found, human) for name, found in statistic.values.items()},
-        interval={name: _interval(drawn[:, i]) for i, name in enumerate(names)},
+        interval={name: interval_of(drawn[:, i]) for i, name in enumerate(names)},
         p_values={
             (names[i], names[j]): _p_value(drawn[:, i] - drawn[:, j]) for i in range(len(names)) for j in range(i)
         },
@@ -111,11 +111,23 @@ def agreement(
 
 
 def logistic_fit(values: Numbers, human: Numbers) -> Numbers:
-    """Map values onto the scale of people by the increasing logistic curve with four parameters that fits best.
+    """Map values onto the scale of people by the curve of ``logistic_curve``.
 
     That is what VQEG does before it takes Pearson's correlation: how a metric spreads its values is not held against
-    it. Infinite values, such as the PSNR of equal images, count as the nearest finite ones. Where no curve can be
-    fitted, the values stay as they are.
+    it.
+
+    Args:
+        values: of a metric.
+        human: ratings.
+    """
+    return logistic_curve(values, human)(values)
+
+
+def logistic_curve(values: Numbers, human: Numbers) -> Callable[[Numbers], Numbers]:
+    """Return the increasing logistic curve with four parameters that fits best.
+
+    Infinite values, such as the PSNR of equal images, count as the nearest finite ones of those fitted. Where no curve
+    can be fitted, the values stay as they are.
 
     Args:
         values: of a metric.
@@ -125,11 +137,13 @@ def logistic_fit(values: Numbers, human: Numbers) -> Numbers:
 
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
-        return np.zeros_like(values)
-    clipped = np.clip(values, finite.min(), finite.max())
+        return np.zeros_like
+    low, high = finite.min(), finite.max()
+    clipped = np.clip(values, low, high)
     if np.ptp(clipped) == 0 or np.ptp(human) == 0:
-        return clipped
-    x = (clipped - clipped.mean()) / clipped.std()
+        return lambda found: np.clip(found, low, high)
+    middle, spread = clipped.mean(), clipped.std()
+    x = (clipped - middle) / spread
     # A curve without any rise would leave a metric that disagrees with people without a correlation.
     least = 1e-6 * np.ptp(human)
     best = least_squares(
@@ -138,7 +152,9 @@ def logistic_fit(values: Numbers, human: Numbers) -> Numbers:
         bounds=([-np.inf, least, -np.inf, 1e-3], np.inf),
         max_nfev=1000,
     )
-    return _logistic(x, *best.x) if best.success else clipped
+    if not best.success:
+        return lambda found: np.clip(found, low, high)
+    return lambda found: _logistic((np.clip(found, low, high) - middle) / spread, *best.x)
 
 
 def pearson(values: Numbers, human: Numbers) -> float:
@@ -166,7 +182,8 @@ def _logistic(x: Numbers, low: float, span: float, middle: float, width: float) 
     return np.asarray(low + span * expit((x - middle) / width))
 
 
-def _resamples(references: Sequence[Hashable], resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+def resamples_of(references: Sequence[Hashable], resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Draw reference images anew, with replacement: yields the indices of all judgements of those drawn."""
     members: dict[Hashable, list[int]] = {}
     for index, reference in enumerate(references):
         members.setdefault(reference, []).append(index)
@@ -176,7 +193,8 @@ def _resamples(references: Sequence[Hashable], resamples: int, seed: int) -> Ite
         yield np.concatenate([groups[group] for group in generator.integers(len(groups), size=len(groups))])
 
 
-def _interval(drawn: Numbers) -> tuple[float, float]:
+def interval_of(drawn: Numbers) -> tuple[float, float]:
+    """Return the middle 95 % of what was drawn, NaN left out."""
     # A resample in which nothing varies has no correlation.
     drawn = drawn[~np.isnan(drawn)]
     if len(drawn) == 0:
