@@ -13,6 +13,7 @@ import typer
 
 from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.cli.compare import compare
+from torchmetrics_sess.cli.curve import curve
 from torchmetrics_sess.cli.demo import demo
 from torchmetrics_sess.cli.explain import explain
 from torchmetrics_sess.cli.extract import extract
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, compare, report, explain, graph, extract, demo, presets, signature):
+for command in (score, compare, curve, report, explain, graph, extract, demo, presets, signature):
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(relations, name="relations")

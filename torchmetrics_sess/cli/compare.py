@@ -87,8 +87,8 @@ def compare(
     pairs = find_pairs(origin, recons)
     scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache)
     chosen = open_device(device)
-    beside = _open_metrics(metrics, chosen)
-    measures = {name: _measure(metric, chosen) for name, metric in beside.items()}
+    beside = open_metrics(metrics, chosen)
+    measures = {name: measure_by(metric, chosen) for name, metric in beside.items()}
 
     summary = Summary()
     values = _Values(beside)
@@ -179,7 +179,7 @@ class _Values:
         return " and ".join(self.titles[name] for name in names)
 
 
-def _open_metrics(names: str | None, device: torch.device) -> dict[str, ImageMetric]:
+def open_metrics(names: str | None, device: torch.device) -> dict[str, ImageMetric]:
     """Return the metrics that are to be compared with, and tell of those that are not to be had."""
     from torchmetrics_sess.comparison import image_metrics, missing_metrics
 
@@ -198,7 +198,8 @@ def _open_metrics(names: str | None, device: torch.device) -> dict[str, ImageMet
     return image_metrics([name for name in _USUAL if name not in missing], device, on_missing=leave_out)
 
 
-def _measure(metric: ImageMetric, device: torch.device) -> Callable[[list[Tensor], list[Tensor]], list[float]]:
+def measure_by(metric: ImageMetric, device: torch.device) -> Callable[[list[Tensor], list[Tensor]], list[float]]:
+    """Return a measure that leaves out what it cannot compare, and ends the command where memory does not suffice."""
     import warnings
 
     import torch

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import typer
+from torch import Tensor
 
 from torchmetrics_sess.cli.output import note, refusing
 from torchmetrics_sess.cli.processes import Processes
 from torchmetrics_sess.cli.results import ResultsError, ResultsFile
-from torchmetrics_sess.cli.stream import Measure, load_batches, score_batches, split
-from torchmetrics_sess.images import FilePair, pair_files, read_pairs
+from torchmetrics_sess.cli.stream import LoadedPair, Measure, load_batches, score_batches, split
+from torchmetrics_sess.images import FilePair, pair_files, read_image, read_pairs
 from torchmetrics_sess.rows import Row
 from torchmetrics_sess.scoring import Scorer
 
@@ -58,6 +59,8 @@ def run(
     batch_size: int | None = None,
     workers: int | None = None,
     measures: Mapping[str, Measure] | None = None,
+    read: Callable[[str], Tensor] = read_image,
+    complete: Callable[[LoadedPair], LoadedPair] | None = None,
 ) -> Iterator[Row]:
     """Compare pairs, and pass on their rows in order: those that ``results`` has already, then new ones.
 
@@ -69,6 +72,8 @@ def run(
         batch_size: how many pairs to take at once; by default, what suits the device.
         workers: how many threads read files.
         measures: what else to compare by, by column.
+        read: reads an image, or raises a ``ValueError`` that says why it cannot.
+        complete: adds what is known of the files of a pair besides, or why they cannot be compared.
     """
     # What Pillow has to say about single files would tear the progress bar apart.
     warnings.filterwarnings("ignore", module="PIL")
@@ -85,7 +90,9 @@ def run(
         return
     if done:
         note(f"{sum(map(len, batches[:done]))} of {len(pairs)} pairs are there already; going on with the others")
-    mine = load_batches(processes.share(batches[done:]), workers=workers or min(4, os.cpu_count() or 1))
+    mine = load_batches(processes.share(batches[done:]), workers=workers or min(4, os.cpu_count() or 1), read=read)
+    if complete is not None:
+        mine = (list(map(complete, batch)) for batch in mine)
     scored = score_batches(mine, scorer, device=processes.device, measures=measures)
     noted = False
     for rows in processes.gather(scored, len(batches) - done):
