@@ -181,9 +181,12 @@ def _deltas_table(curves: Sequence[Curve], deltas: Sequence[Delta]) -> Any:
     for low, high in zip(deltas[::2], deltas[1::2], strict=True):
         first = low.test if low.test != seen else ""
         seen = low.test
-        lines.append([first, _titled(low), _amount(low, 1), _ends(low, 1), _amount(high, 4), _ends(high, 4)])
+        lines.append(
+            [first, _titled(low), _amount(low, 1), _ends(low, 1), _share(low), _amount(high, 3), _ends(high, 3)]
+        )
     rate = "BD-rate" if curves[0].axis != "snr" else "BD-SNR"
-    return _table(["", "metric", f"{rate} ({unit})", "95 % interval", "BD-quality", "95 % interval"], lines, left=2)
+    header = ["", "metric", f"{rate} ({unit})", "95 % interval", "range", "BD-quality", "95 % interval"]
+    return _table(header, lines, left=2)
 
 
 def _notes(deltas: Sequence[Delta]) -> list[str]:
@@ -205,7 +208,8 @@ def _explained(axis: str) -> str:
     more = AXES[axis].more
     return (
         f"BD-rate below 0: it needs fewer {more} for equal quality; BD-quality: how much higher the metric is at equal "
-        f"{AXES[axis].name}. By bjontegaard, Akima's interpolation; intervals by bootstrap over images"
+        f"{AXES[axis].name}; range: how much of the quality that the two cover is covered by both. By bjontegaard, "
+        "Akima's interpolation; intervals by bootstrap over images"
     ).replace("BD-rate below 0: it needs fewer SNR", "BD-SNR below 0: it needs less SNR")
 
 
@@ -220,7 +224,11 @@ def _amount(each: Delta, digits: int) -> str:
 
 
 def _ends(each: Delta, digits: int) -> str:
-    return "" if each.interval is None else f"{each.interval[0]:+.{digits}f} to {each.interval[1]:+.{digits}f}"
+    return "" if each.interval is None else f"{each.interval[0]:+.{digits}f}, {each.interval[1]:+.{digits}f}"
+
+
+def _share(each: Delta) -> str:
+    return "-" if each.value is None else f"{each.overlap:.0%}"
 
 
 def _number(value: float) -> str:

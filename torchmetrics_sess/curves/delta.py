@@ -18,8 +18,6 @@ Kind: TypeAlias = Literal["rate", "quality"]
 
 METHOD = "akima"
 RESAMPLES = 1000
-# Below this share of the range that both curves cover together, the library warns.
-_USUAL_OVERLAP = 0.75
 # An interval of what is left says nothing if more of the resamples than this have no delta.
 _LOST_RESAMPLES = 0.05
 
@@ -36,8 +34,9 @@ class Delta:
             ``"quality"``, how much higher the metric is at equal rate, in its own unit.
         value: the delta, or ``None`` if there is none.
         interval: its 95 % interval, by bootstrap over the images that both curves have in common; ``None`` if unknown.
-        overlap: the range that both cover, as a share of what they cover together.
-        note: why there is no value or no interval, or what is to be known about it: a sentence, or empty.
+        overlap: the range that both cover, as a share of what they cover together; a delta over little of it says
+            little.
+        note: why there is no value or no interval: a sentence, or empty.
     """
 
     anchor: str
@@ -91,12 +90,8 @@ def delta(
         return replace(found, note=_no_overlap(anchor, test, metric, kind))
     both = [(curve.rates, curve.means(metric)) for curve in (anchor, test)]
     value = _compute(both[0], both[1], metric, kind, anchor.axis)
-    notes = [] if overlap >= _USUAL_OVERLAP else [f"they have only {overlap:.0%} of their range in common"]
-    interval = None
-    if resamples:
-        interval, doubt = _interval(anchor, test, metric, kind, resamples, seed)
-        notes += [doubt] if doubt else []
-    return replace(found, value=value, interval=interval, overlap=overlap, note="; ".join(notes))
+    interval, doubt = _interval(anchor, test, metric, kind, resamples, seed) if resamples else (None, "")
+    return replace(found, value=value, interval=interval, overlap=overlap, note=doubt)
 
 
 def deltas(

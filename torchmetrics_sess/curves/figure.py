@@ -28,11 +28,11 @@ _MOST_PANELS = 6
 
 @dataclass(frozen=True)
 class _Look:
-    """How a figure looks: inches of a panel's width and height, panels in a row, and sizes in points."""
+    """How a figure looks: its width and the height of a panel in inches, and sizes in points."""
 
     width: float
     height: float
-    columns: int
+    ticks: int
     font: float
     line: float
     marker: float
@@ -40,8 +40,8 @@ class _Look:
 
 _LOOKS: dict[Use, _Look] = {
     # A column of the IEEE is 3.5 inches wide, and its captions are set in 8 points.
-    "paper": _Look(1.75, 1.45, 2, 7.0, 1.0, 3.0),
-    "slides": _Look(4.2, 3.6, 3, 14.0, 2.2, 6.5),
+    "paper": _Look(3.5, 1.45, 4, 7.0, 1.0, 3.0),
+    "slides": _Look(12.6, 3.3, 6, 14.0, 2.2, 6.5),
 }
 
 
@@ -82,13 +82,11 @@ def plot_curves(
         raise ValueError(f"`curves` must run over one axis, got {', '.join(curve.axis for curve in curves)}")
     chosen = list(metrics) if metrics is not None else usual_metrics(curves)
     look = _LOOKS[use]
-    columns = min(look.columns, len(chosen))
+    columns = _columns(len(chosen), use)
     rows = -(-len(chosen) // columns)
     with rc_context(_style(look, dark)):
-        # Whatever the number of panels, the figure fills its column.
-        width = look.width * look.columns
         legend = 0.22 * look.font / 7 * -(-len(curves) // 4)
-        figure = Figure((width, look.height * rows + legend), layout="constrained")
+        figure = Figure((look.width, look.height * rows + legend), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
         for axes, metric in zip(grid, chosen, strict=False):
             _draw(axes, curves, metric, look, dark=dark, band=band and metric == "sess")
@@ -108,6 +106,12 @@ def usual_metrics(curves: Sequence[Curve]) -> list[str]:
 def colours_of(dark: bool) -> tuple[str, ...]:
     """Return the colours of curves, one after the other."""
     return _DARK if dark else _LIGHT
+
+
+def _columns(panels: int, use: Use) -> int:
+    if use == "paper":
+        return min(panels, 2)
+    return 2 if panels == 4 else min(panels, 3)
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark: bool, band: bool) -> None:
@@ -131,7 +135,7 @@ def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark
     if axis.logarithmic:
         axes.set_xscale("log")
         axes.minorticks_off()
-        ticks = _ticks([rate for curve in curves for rate in curve.rates.tolist()], 5 if look.columns > 2 else 4)
+        ticks = _ticks([rate for curve in curves for rate in curve.rates.tolist()], look.ticks)
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     else:
         axes.set_xticks(sorted({round(rate, 6) for curve in curves for rate in curve.rates.tolist()})[:12])

@@ -153,7 +153,7 @@ def plot_comparison(comparison: Comparison, *, dark: bool = False) -> Figure:
     columns = 1 + len(comparison.looks)
     height, width = comparison.original.shape[:2]
     with rc_context({**style, "font.size": 7, "text.parse_math": False}):
-        figure = Figure((7.0, 2 * 7.0 / columns * height / width + 0.75), layout="constrained")
+        figure = Figure((7.0, 2 * 7.0 / columns * height / width + 0.5), layout="constrained")
         panels = figure.subplots(2, columns, squeeze=False)
         for axes in panels.flatten():
             axes.set_axis_off()
