@@ -94,8 +94,8 @@ class Curve:
         cls,
         name: str,
         axis: str,
-        x: Sequence[float],
-        metrics: Mapping[str, Sequence[float]],
+        x: Sequence[float | int],
+        metrics: Mapping[str, Sequence[float | int]],
         points: Sequence[str] | None = None,
     ) -> Curve:
         """Return a curve of which only the means over images are known.
