@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image, features
 
@@ -22,6 +22,7 @@ from torchmetrics_sess.curves.commands import check_command, make_file, parse_co
 _QUALITY = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]*")
 
 
+@runtime_checkable
 class Codec(Protocol):
     """Makes a bitstream of an image, and an image of it."""
 
