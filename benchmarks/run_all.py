@@ -4,8 +4,8 @@
 
 ``--quick`` takes under ten minutes on two cores: it shows every table, of fewer repetitions and sizes, and leaves
 ``results`` alone. For figures to quote, run it without, on a machine that does nothing else. Some scripts are left to
-you: ``trust.human_alignment`` needs a data set of human judgements, and ``trust.recognition``, ``trust.pasted`` and
-those of ``calibration`` need folders of photographs.
+you: ``trust.human_alignment`` needs a data set of human judgements, and ``trust.recognition``, ``trust.pasted``,
+``trust.kodak`` and those of ``calibration`` need folders of photographs.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ QUICK: dict[str, Sequence[str]] = {
     "cost.lite": ["--quick"],
     "cost.profile_lite": ["--quick"],
     "cost.target_cache": ["--quick"],
+    "cost.curve": ["--quick"],
     "cost.import_time": ["--quick"],
     "cost.memory": ["--quick"],
     "cost.ddp_scaling": ["--pairs", "8"],
@@ -42,7 +43,7 @@ QUICK: dict[str, Sequence[str]] = {
 }
 """The options of every script with ``--quick``."""
 
-ON_FOLDERS = {"trust.human_alignment", "trust.pasted", "trust.recognition"}
+ON_FOLDERS = {"trust.human_alignment", "trust.kodak", "trust.pasted", "trust.recognition"}
 """Scripts that report, but only on data that is not here."""
 
 FULL: dict[str, Sequence[str]] = {name: [] for name in QUICK} | {
