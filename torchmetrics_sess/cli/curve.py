@@ -179,6 +179,7 @@ def curve(
     beside = open_metrics(metrics, processes.device)
     measures = {name: measure_by(metric, processes.device) for name, metric in beside.items()}
     with refusing(OSError):
+        out.mkdir(parents=True, exist_ok=True)
         encoded.prepare()
     # Then every original goes through the networks once.
     together = max(Counter(pair.origin for pair in pairs).values())

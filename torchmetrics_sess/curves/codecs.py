@@ -94,7 +94,8 @@ class CommandCodec:
     Args:
         name: what it is called.
         qualities: its points, in place of ``{q}``.
-        commands: to encode, then to decode, each a list of arguments; no shell sees them.
+        commands: to encode, then to decode, each a list of arguments; no shell sees them. ``{width}`` and ``{height}``
+            are those of the image, for bitstreams that do not say.
         seconds: how long each may take.
         bits: extension of the bitstream.
     """
@@ -119,8 +120,9 @@ class CommandCodec:
             with TemporaryDirectory(prefix="sess-") as folder:
                 source = Path(folder, "image.png")
                 image.save(source, compress_level=1)
-                make_file(encoder, bits, {"in": str(source), "q": quality}, "bits", self.seconds)
-                make_file(decoder, path, {"bits": str(bits), "q": quality}, "out", self.seconds)
+                known = {"q": quality, "width": str(image.width), "height": str(image.height)}
+                make_file(encoder, bits, {"in": str(source), **known}, "bits", self.seconds)
+                make_file(decoder, path, {"bits": str(bits), **known}, "out", self.seconds)
         except (OSError, ValueError) as error:
             raise ValueError(f"{self.name} {quality} failed: {error}") from error
 
@@ -205,12 +207,12 @@ class _Kind:
             )
 
 
-def _evenly(first: float, last: float, count: int) -> tuple[str, ...]:
+def _evenly(first: int, last: int, count: int) -> tuple[str, ...]:
     """Return whole numbers at even distances."""
     return tuple(dict.fromkeys(str(round(first + (last - first) * step / (count - 1))) for step in range(count)))
 
 
-def _growing(first: float, last: float, count: int) -> tuple[str, ...]:
+def _growing(first: int, last: int, count: int) -> tuple[str, ...]:
     """Return whole numbers at even ratios."""
     return tuple(dict.fromkeys(str(round(first * (last / first) ** (step / (count - 1)))) for step in range(count)))
 
@@ -256,7 +258,7 @@ def _ffmpeg() -> str | None:
 
 
 def _by_ffmpeg(
-    encoder: str, bits: str, options: Sequence[str]
+    encoder: str, bits: str, pixels: str, options: Sequence[str]
 ) -> tuple[Callable[[str, Sequence[str], float], Codec], Callable[[], str | None]]:
     """Return what makes a codec of ffmpeg, and what says that there is no ffmpeg, or none with that encoder."""
 
@@ -264,8 +266,10 @@ def _by_ffmpeg(
         quiet = [_ffmpeg() or "ffmpeg", "-hide_banner", "-loglevel", "error", "-y"]
         # Colours are coded and decoded by one matrix, of full range, whatever ffmpeg would assume of an image's size;
         # and a name is that of a file, whatever it looks like.
-        to_yuv = "scale=out_color_matrix=bt709:out_range=pc,format=yuv444p"
-        to_rgb = "scale=in_color_matrix=bt709:in_range=pc,format=rgb24"
+        # Halved colours take even sides, which decoding cuts off again.
+        even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
+        to_yuv = f"{even},scale=out_color_matrix=bt709:out_range=pc,format={pixels}"
+        to_rgb = "scale=in_color_matrix=bt709:in_range=pc,format=rgb24,crop={width}:{height}:0:0"
         encode = [*quiet, "-i", "file:{in}", "-vf", to_yuv, "-frames:v", "1", "-c:v", encoder, *options, "file:{bits}"]
         decode = [*quiet, "-i", "file:{bits}", "-vf", to_rgb, "-frames:v", "1", "-update", "1", "file:{out}"]
         return CommandCodec(name, tuple(qualities), (encode, decode), seconds, bits)
@@ -315,7 +319,10 @@ _KNOWN = {
     "jpegxl": _Kind(_jpeg_xl, _missing_jpeg_xl, lowest=0, highest=100, ladder=lambda count: _evenly(5, 92, count)),
     "hevc": _Kind(
         *_by_ffmpeg(
-            "libx265", ".hevc", ["-crf", "{q}", "-preset", "medium", "-x265-params", "log-level=error:range=full"]
+            "libx265",
+            ".hevc",
+            "yuv444p",
+            ["-crf", "{q}", "-preset", "medium", "-x265-params", "log-level=error:range=full:info=0"],
         ),
         lowest=0,
         highest=51,
@@ -323,7 +330,7 @@ _KNOWN = {
         what="a CRF",
     ),
     "vvc": _Kind(
-        *_by_ffmpeg("libvvenc", ".vvc", ["-qp", "{q}", "-preset", "medium"]),
+        *_by_ffmpeg("libvvenc", ".vvc", "yuv420p10le", ["-qp", "{q}", "-qpa", "0", "-preset", "medium"]),
         lowest=0,
         highest=63,
         ladder=lambda count: _evenly(52, 20, count),

@@ -116,6 +116,6 @@ def run_command(command: Sequence[str], seconds: float) -> str:
 def check_command(command: Sequence[str]) -> str:
     """Return what a program prints, or nothing if it cannot be run."""
     try:
-        return run_command(command, 30)
+        return run_command(command, 30.0)
     except ValueError:
         return ""

@@ -66,8 +66,8 @@ class Curve:
     name: str
     axis: str
     points: Sequence[str]
-    x: Float[np.ndarray, "p n"]
-    metrics: Mapping[str, Float[np.ndarray, "p n"]]
+    x: Float[np.ndarray, "_ _"]
+    metrics: Mapping[str, Float[np.ndarray, "_ _"]]
     images: Sequence[str] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:

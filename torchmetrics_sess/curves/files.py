@@ -142,7 +142,8 @@ def write_points(curves: Sequence[Curve], path: Path) -> None:
     """
     metrics = metrics_of(curves)
     header = ["codec", "point", "images", curves[0].axis, *metrics]
-    header[header.index("sess") + 1 : header.index("sess") + 1] = ["sess_low", "sess_high"] if "sess" in metrics else []
+    if "sess" in metrics:
+        header[header.index("sess") + 1 : header.index("sess") + 1] = ["sess_low", "sess_high"]
     lines: list[dict[str, Any]] = []
     for curve in curves:
         ends = curve.interval("sess") if curve.has("sess") else None
