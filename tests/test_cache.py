@@ -205,10 +205,12 @@ class TestKeys:
         assert len(set(GraphCache().keys(same, "recipe"))) == 1
 
     def test_all_that_changes_a_graph_does(self, tmp_path: Path) -> None:
-        def misses(label: str = "first", threads: int = 1, **arguments: Any) -> int:
+        def misses(
+            label: str = "first", threads: int = 1, matching: MatchingConfig | None = None, **arguments: Any
+        ) -> int:
             before = torch.get_num_threads()
             torch.set_num_threads(threads)
-            cached = SemanticSimilarityScore(stub_preset(label), cache_targets=tmp_path, **arguments)
+            cached = SemanticSimilarityScore(stub_preset(label, matching), cache_targets=tmp_path, **arguments)
             cached.update(PREDS[:2], TARGET[:2])
             torch.set_num_threads(before)
             return cached.cache_info().misses
@@ -352,7 +354,7 @@ class TestCopies:
 
     def test_no_part_of_the_signature(self, place: bool | Path) -> None:
         assert metric(place).signature == metric(False).signature
-        assert metric(place).settings == metric(False).settings
+        assert metric(place).fingerprint == metric(False).fingerprint
 
 
 @pytest.fixture

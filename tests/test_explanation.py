@@ -225,8 +225,7 @@ def test_the_settings_of_the_metric_are_taken() -> None:
 
 
 def test_a_table_of_predicates_of_ones_own_takes_the_place_of_the_presets() -> None:
-    matching = MatchingConfig(beta=1.0)
-    settings: dict[str, Any] = {"preset": stub_preset(), "matching": matching}
+    settings: dict[str, Any] = {"preset": stub_preset(matching=MatchingConfig(beta=1.0))}
     table = torch.full((56, 56), -1.0)
     explanation = explain(IMAGES[0], IMAGES[1], **settings, relation_similarity=table)
     assert [explanation.score] == Scorer(**settings, relation_similarity=table)(IMAGES[:1], IMAGES[1:])

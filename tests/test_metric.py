@@ -232,7 +232,7 @@ class TestCollection:
         synchronous = MatchingConfig(update_order="synchronous", beta=0.5)
         apart = {
             "plain": stub_metric(reduction=reduction),
-            "synchronous": stub_metric(reduction=reduction, matching=synchronous),
+            "synchronous": SemanticSimilarityScore(stub_preset(matching=synchronous), reduction=reduction),
         }
         together = MetricCollection({name: metric.clone() for name, metric in apart.items()})
         # Identical images score 1 under any settings, which is what compute groups go by.
@@ -450,7 +450,7 @@ class TestParts:
         assert lite.signature.startswith("SeSS|preset:lite|")
         changed = [
             SemanticSimilarityScore(overrides={"matching.iterations": 5}),
-            SemanticSimilarityScore(matching=MatchingConfig()),
+            SemanticSimilarityScore(overrides={"matching.beta": 0.5}),
             SemanticSimilarityScore(relation_similarity=torch.eye(56)),
             SemanticSimilarityScore(relation_similarity=torch.ones(56, 56)),
             SemanticSimilarityScore(extractor=stub_extractor(), relation_similarity=torch.eye(56)),
@@ -467,7 +467,13 @@ class TestParts:
             r"\|preset:custom\|seg:QuarterSegmenter,\w{8}\|rel:AboveRelations,\w{8}\|enc:ColourEncoder,\w{8}\|",
             changed[4].signature,
         )
-        assert SemanticSimilarityScore(matching=load_preset().matching).signature == lite.signature
+
+    def test_matching_beside_a_preset_is_deprecated(self) -> None:
+        with pytest.warns(FutureWarning, match="`matching` beside a preset is deprecated"):
+            same = SemanticSimilarityScore(matching=load_preset().matching)
+        assert same.signature == SemanticSimilarityScore().signature
+        with pytest.warns(FutureWarning, match="use `overrides`"):
+            assert "|preset:lite*|" in SemanticSimilarityScore(matching=MatchingConfig()).signature
 
     def test_signature_of_an_extractor_of_ones_own(self) -> None:
         def of(extractor: SceneGraphExtractor) -> str:
@@ -502,7 +508,7 @@ class TestParts:
         assert "|preset:lite|" in other.signature
         assert "|rescale:baseline0.25|" in other.signature
         assert SemanticSimilarityScore(overrides={"baseline": 0.25}).signature == plain.signature
-        assert len({int(metric.settings) for metric in (plain, rescaled, other)}) == 3
+        assert len({int(metric.fingerprint) for metric in (plain, rescaled, other)}) == 3
 
     def test_same_arguments_as_the_function(self) -> None:
         of_metric = inspect.signature(SemanticSimilarityScore).parameters

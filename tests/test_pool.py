@@ -44,6 +44,16 @@ def test_other_settings_or_another_device_make_other_networks() -> None:
     assert sources[0].on(CPU) is not pooled_networks(sources[0].preset, torch.device("meta"))
 
 
+def test_weights_that_were_replaced_in_place_make_other_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = stub_preset("replaced")
+    source = PooledNetworks(preset)
+    before = source.on(CPU), keep_networks(preset, CPU)
+    monkeypatch.setattr("stub_extractor.NoWeights.digests", lambda self: ["01234567"])
+    assert PooledNetworks(preset).on(CPU) is not before[0]
+    assert keep_networks(preset, CPU) is not before[1]
+    assert source.on(CPU) is before[0], "a metric does not change in the midst of an epoch"
+
+
 @pytest.mark.parametrize("ask", [pooled_networks, keep_networks])
 def test_a_device_without_a_number_is_the_current_one(
     ask: Callable[[Preset, torch.device], Networks], monkeypatch: pytest.MonkeyPatch

@@ -209,7 +209,8 @@ def explain(
         overrides: settings of the preset to change, by dotted name, such as ``{"matching.iterations": 3}``.
         extractor: a ready-made extractor in place of a preset's; needs ``relation_similarity``.
         relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
-        matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
+        matching: settings of matching beside ``extractor``, by default the published ones. Beside a preset it is
+            deprecated: use ``overrides``.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
         rescale: ``"baseline"`` for the score on the scale of the metric's argument of that name.
         device: where the networks work; by default, where ``preds`` is. An ``extractor`` stays where it is: the images
@@ -241,10 +242,10 @@ def explain(
         data_range=data_range,
         rescale=rescale,
     )
-    place = torch.device(device or preds.device)
-    explanation = explain_pair(scorer, preds, target, place)
+    where = torch.device(device or preds.device)
+    explanation = explain_pair(scorer, preds, target, where)
     if scorer.preset is not None:
-        keep_networks(scorer.preset, place)
+        keep_networks(scorer.preset, where)
     return explanation
 
 
@@ -258,7 +259,7 @@ def explain_pair(scorer: Scorer, preds: Tensor, target: Tensor, device: torch.de
     return Explanation(
         preds=graphs[0],
         target=graphs[1],
-        match=match_graphs(graphs[0], graphs[1], scorer.known(networks), scorer.matching),
+        match=match_graphs(graphs[0], graphs[1], scorer.predicate_similarity(networks), scorer.matching),
         image_weight=scorer.matching.image_weight,
         preds_image=shown[0],
         target_image=shown[1],

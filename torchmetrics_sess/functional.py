@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -92,14 +93,16 @@ def semantic_similarity_score(
         overrides: settings of the preset to change, by dotted name, such as ``{"matching.iterations": 3}``.
         extractor: a ready-made extractor in place of a preset's; needs ``relation_similarity``.
         relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
-        matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
+        matching: settings of matching beside ``extractor``, by default the published ones. Beside a preset it is
+            deprecated: use ``overrides``.
         reduction: ``"mean"`` or ``"sum"`` over the pairs; ``"none"`` or ``None`` for a score per pair.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
         out_of_range: what floating-point values beyond ``data_range`` are: ``"raise"`` for an error, or ``"clamp"`` for
             its nearer end.
         nan: what images with NaN or infinite values are: ``"raise"`` for an error, or ``"skip"`` to leave their pairs
             out, with a warning.
-        return_std: whether to return the standard deviation over the pairs too (that of these scores: divided by N).
+        return_std: deprecated: ask for ``reduction="none"`` and take the standard deviation of that. Whether to return
+            it too, divided by N.
         batch_size: how many pairs go through the networks at once, which bounds memory and changes no score; by
             default, all.
         rescale: ``"baseline"`` for a scale on which unrelated images score about 0: ``(score - b) / (1 - b)``, at least
@@ -126,6 +129,12 @@ def semantic_similarity_score(
         torch.Size([2])
     """
     check_reduction(reduction)
+    if return_std:
+        warnings.warn(
+            "`return_std` is deprecated: take `.std(correction=0)` of the scores that `reduction='none'` gives",
+            FutureWarning,
+            stacklevel=2,
+        )
     scorer = Scorer(
         preset,
         overrides=overrides,
@@ -139,14 +148,14 @@ def semantic_similarity_score(
         rescale=rescale,
     )
     scores = torch.tensor(scorer(preds, target, device), dtype=torch.float64, device="cpu")
-    place = torch.device(device or device_of(preds))
+    where = torch.device(device or device_of(preds))
     if scorer.preset is not None:
-        keep_networks(scorer.preset, place)
+        keep_networks(scorer.preset, where)
 
     # If all pairs were skipped, there is nothing that the mean could be of.
     counted = scores if len(scores) else torch.zeros(1, dtype=torch.float64, device="cpu")
     reduced = counted.mean() if reduction == "mean" else counted.sum() if reduction == "sum" else scores
-    value = reduced.float().to(place)
+    value = reduced.float().to(where)
     if return_std:
-        return value, counted.std(correction=0).float().to(place)
+        return value, counted.std(correction=0).float().to(where)
     return value

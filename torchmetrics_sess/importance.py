@@ -124,10 +124,13 @@ def object_importance(
 ) -> Float[Tensor, "*b n"]:
     """Weigh the objects of an image by the saliency under their masks and by their part in the relations.
 
-    The weight of object ``i`` is ``k3 * s_i + (1 - k3) * r_i``: ``s_i`` is the ``k1``-th root of the saliency summed
-    over its mask, and ``r_i`` the ``k2``-th root of the sum of ``s_i / (s_i + s_j)``, times the confidence, over all
-    relations to and from other objects ``j``; both are scaled to sum 1. Where there is no saliency, or no relation,
-    all objects share equally in that term.
+    With the saliency ``S`` (what ``focus_saliency`` leaves of it), masks ``M`` and confidences ``c``::
+
+        s_i = (sum over pixels p of M_i[p] S[p]) ** (1 / k1)                       scaled to sum 1
+        r_i = (sum over j of (c_ij + c_ji) s_i / (s_i + s_j)) ** (1 / k2)          scaled to sum 1
+        w_i = k3 s_i + (1 - k3) r_i
+
+    Where there is no saliency, or no relation, all objects share equally in that term.
 
     Args:
         saliency: where viewers look, not negative, ``[h, w]``, or ``[*b, h, w]`` for a batch; its scale is irrelevant.

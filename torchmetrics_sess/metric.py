@@ -70,7 +70,8 @@ class SemanticSimilarityScore(Metric):
         extractor: a ready-made extractor in place of a preset's; needs ``relation_similarity``. It stays on its device;
             copies of the metric share it, and a pickle of the metric contains it.
         relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
-        matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
+        matching: settings of matching beside ``extractor``, by default the published ones. Beside a preset it is
+            deprecated: use ``overrides``.
         reduction: ``"mean"`` or ``"sum"`` over the pairs; ``"none"`` or ``None`` for a score per pair.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
         out_of_range: what floating-point values beyond ``data_range`` are: ``"raise"`` for an error, or ``"clamp"`` for
@@ -119,7 +120,7 @@ class SemanticSimilarityScore(Metric):
     total: Int64[Tensor, ""]
     scores: list[Int64[Tensor, " n"]]
     skipped: Int64[Tensor, ""]
-    settings: Int64[Tensor, ""]
+    fingerprint: Int64[Tensor, ""]
 
     def __init__(
         self,
@@ -166,7 +167,7 @@ class SemanticSimilarityScore(Metric):
         self.add_state("skipped", torch.tensor(0), dist_reduce_fx="sum")
         # A MetricCollection takes metrics for one and the same whose states agree after the first batch, as those of
         # any two settings do on identical images.
-        self.add_state("settings", torch.tensor(self._scorer.fingerprint()), dist_reduce_fx="sum")
+        self.add_state("fingerprint", torch.tensor(self._scorer.fingerprint()), dist_reduce_fx="sum")
 
     @property
     def signature(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from weakref import WeakValueDictionary
 
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.precision import full_precision
 from torchmetrics_sess.presets import Preset
+
+_Key: TypeAlias = tuple[Preset, str, torch.device]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +51,15 @@ class PooledNetworks:
 
     def __init__(self, preset: Preset) -> None:
         self.preset = preset
-        self._held: Networks | None = None
+        self._held: tuple[torch.device, Networks] | None = None
 
     def on(self, device: torch.device) -> Networks:
         """Return the networks on ``device``, and keep them until asked for another device."""
+        device = _resolved(device)
         # The pool itself must not keep them alive.
-        self._held = networks = pooled_networks(self.preset, device)
-        return networks
+        if self._held is None or self._held[0] != device:
+            self._held = device, pooled_networks(self.preset, device)
+        return self._held[1]
 
     def __reduce__(self) -> tuple[type[PooledNetworks], tuple[Preset]]:
         return type(self), (self.preset,)
@@ -86,26 +90,28 @@ def pooled_networks(preset: Preset, device: torch.device) -> Networks:
     Raises:
         MissingWeightError: if they have to be built, and weights are not here and cannot be had.
     """
-    networks_alone, device = preset.networks_alone(), _resolved(device)
+    device = _resolved(device)
+    key = _key(preset, device)
     with _lock:
-        networks = _pool.get((networks_alone, device))
+        networks = _pool.get(key)
         if networks is None:
             # They may be needed for the first time in the midst of a training step.
             with full_precision(device):
                 extractor = preset.build(device)
                 networks = Networks(extractor, preset.predicate_similarity(extractor))
-            _pool[networks_alone, device] = networks
+            _pool[key] = networks
         return networks
 
 
 def keep_networks(preset: Preset, device: torch.device) -> Networks:
     """Return the networks of ``preset`` on ``device``, and hold on to them for later calls, as nobody else may."""
-    return _kept(preset, _resolved(device))
+    device = _resolved(device)
+    return _kept(preset, _key(preset, device))
 
 
 @lru_cache(maxsize=2)
-def _kept(preset: Preset, device: torch.device) -> Networks:
-    return pooled_networks(preset, device)
+def _kept(preset: Preset, key: _Key) -> Networks:
+    return pooled_networks(preset, key[2])
 
 
 def release_networks() -> None:
@@ -120,10 +126,15 @@ def release_networks() -> None:
     _kept.cache_clear()
 
 
+def _key(preset: Preset, device: torch.device) -> _Key:
+    # A file of weights may have been replaced since others were built of it: its digest is part of the signature.
+    return preset.networks_alone(), preset.extraction_signature(), device
+
+
 def _resolved(device: torch.device) -> torch.device:
     """Return ``device`` with its index: without one, it is the current one of its kind, which may be another later."""
     return torch.empty(0, device=device).device
 
 
-_pool: WeakValueDictionary[tuple[Preset, torch.device], Networks] = WeakValueDictionary()
+_pool: WeakValueDictionary[_Key, Networks] = WeakValueDictionary()
 _lock = threading.Lock()

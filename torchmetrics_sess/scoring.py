@@ -39,7 +39,8 @@ class Scorer:
         overrides: settings of the preset to change, by dotted name, such as ``{"matching.iterations": 3}``.
         extractor: a ready-made extractor in place of the preset's.
         relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
-        matching: settings of matching in place of the preset's; with ``extractor``, the published ones by default.
+        matching: settings of matching beside ``extractor``, by default the published ones. Beside a preset it is
+            deprecated: use ``overrides``.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
         out_of_range: what floating-point values beyond ``data_range`` are: ``"raise"`` for an error, or ``"clamp"`` for
             its nearer end.
@@ -172,10 +173,10 @@ class Scorer:
         networks = self.networks.on(device)
         recipe = self._recipe(networks.extractor.device or device) if self.cache else ""
         extract = Extraction(networks.extractor, self.data_range, self._room, self.cache, recipe, device)
-        for matches in match_batches(batches, extract, self.known(networks), self.matching):
+        for matches in match_batches(batches, extract, self.predicate_similarity(networks), self.matching):
             yield [self._score(match) if isinstance(match, MatchResult) else match for match in matches]
 
-    def known(self, networks: Networks) -> Float[Tensor, "p p"]:
+    def predicate_similarity(self, networks: Networks) -> Float[Tensor, "p p"]:
         """Return how alike two predicates are."""
         return networks.relation_similarity if self.relation_similarity is None else self.relation_similarity
 
@@ -301,7 +302,14 @@ def _preset(
         preset = load_preset(preset, overrides)
     elif overrides:
         raise ValueError("`overrides` change a preset as it is loaded: pass the preset by name or path beside them")
-    if matching is None or matching == preset.matching:
+    if matching is None:
+        return preset
+    warnings.warn(
+        "`matching` beside a preset is deprecated: use `overrides`, such as {'matching.iterations': 3}",
+        FutureWarning,
+        stacklevel=4,
+    )
+    if matching == preset.matching:
         return preset
     baseline = preset.baseline if overrides and "baseline" in overrides else None
     return dataclasses.replace(preset, name=f"{preset.name.rstrip('*')}*", matching=matching, baseline=baseline)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -135,15 +136,20 @@ def test_a_segmentation_holds_what_later_stages_need(network: DinoSaliencyNetwor
 def test_images_go_through_the_network_in_chunks(
     network: DinoSaliencyNetwork, images_per_batch: int, sizes: list[int]
 ) -> None:
-    generator = torch.Generator().manual_seed(0)
-    images = [torch.rand(3, 10 + i, 20, generator=generator) for i in range(5)]
+    images = [torch.rand(3, 10 + i, 20, device="meta") for i in range(5)]
     config = DinoSegmenterConfig(image_size=42, layer=1, seeds_per_side=2, images_per_batch=images_per_batch)
-    segmentations = DinoSegmenter(network, config)(images)
-    assert [len(segmentation.valid) for segmentation in segmentations] == sizes
-    masks = torch.cat([segmentation.masks for segmentation in segmentations])
-    for image, mask in zip(images, masks, strict=True):
-        [alone] = DinoSegmenter(network, config)([image])
-        torch.testing.assert_close(mask, alone.masks[0], rtol=0, atol=1e-6)
+    segmenter = DinoSegmenter(copy.deepcopy(network).to("meta"), config)
+    assert [len(tokens.patches) for tokens in segmenter.tokens(images)] == sizes
+
+
+def test_no_bit_depends_on_the_batch_on_a_cpu(network: DinoSaliencyNetwork) -> None:
+    images = [torch.rand(3, 10 + i, 20) for i in range(5)]
+    segmenter = DinoSegmenter(network, DinoSegmenterConfig(image_size=42, layer=1, seeds_per_side=2))
+    together = segmenter(images)
+    assert [len(segmentation.valid) for segmentation in together] == [1] * 5
+    for image, segmentation in zip(images, together, strict=True):
+        [alone] = segmenter([image])
+        assert torch.equal(segmentation.masks, alone.masks)
 
 
 @pytest.mark.parametrize(

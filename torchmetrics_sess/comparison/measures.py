@@ -114,17 +114,14 @@ def build_clip(context: Context) -> Compare:
 
 def build_vitscore(context: Context) -> Compare:
     """Match of the patches that the network of ``lite`` sees."""
-    from torchmetrics_sess.segmenters.dino import DinoSegmenter, squash
+    from torchmetrics_sess.segmenters.dino import DinoSegmenter
 
     segmenter = context.stores.of(load_preset("lite")).networks.extractor.segmenter
     if not isinstance(segmenter, DinoSegmenter):
         raise TypeError(f"the preset `lite` must have a `dino` segmenter, got {type(segmenter).__name__}")
 
     def tokens(images: list[Image]) -> Tensor:
-        step = segmenter.config.images_per_batch
-        chunks = [images[start : start + step] for start in range(0, len(images), step)]
-        patches = [segmenter.network(squash(chunk, segmenter.config.image_size)).patches for chunk in chunks]
-        return torch.cat(patches).flatten(1, 2)
+        return torch.cat([seen.patches for seen in segmenter.tokens(images)]).flatten(1, 2)
 
     def compare(preds: list[Image], target: list[Image]) -> list[float]:
         values: list[float] = vit_score(tokens(preds), tokens(target)).f1.tolist()
@@ -149,8 +146,8 @@ def build_sess(context: Context) -> Compare:
     graphs = context.stores.of(context.preset)
 
     def compare(preds: list[Image], target: list[Image]) -> list[float]:
-        known = graphs.networks.relation_similarity
-        results = match_graph_pairs(*graphs.pairs(preds, target), known, context.preset.matching)
+        relation_similarity = graphs.networks.relation_similarity
+        results = match_graph_pairs(*graphs.pairs(preds, target), relation_similarity, context.preset.matching)
         return [result.score for result in results]
 
     return compare

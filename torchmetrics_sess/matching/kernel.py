@@ -398,9 +398,9 @@ def match(
                         edge_a = start_a[i] + k
                         for m in range(degree_b):
                             edge_b = start_b[j] + m
-                            known = relation_similarity[predicate_a[edge_a], predicate_b[edge_b]]
+                            predicates_alike = relation_similarity[predicate_a[edge_a], predicate_b[edge_b]]
                             similar = source[neighbour_a[edge_a], neighbour_b[edge_b]]
-                            both = (1.0 - alpha) * similar + alpha * known
+                            both = (1.0 - alpha) * similar + alpha * predicates_alike
                             if swap:
                                 benefit[m, k] = both
                             else:

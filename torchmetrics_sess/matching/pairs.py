@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -61,7 +60,18 @@ def match_graphs(
     """Score how much of the meaning of one image another one keeps.
 
     The similarity of two objects starts from their features and positions, takes in that of their neighbours for some
-    iterations, and is summed over the best matching of all objects, weighted by importance (Fan et al., section III).
+    iterations, and is summed over the best matching of all objects, weighted by importance (Fan et al., section III)::
+
+        L[i, j] = (1 - theta) f_i · g_j + theta (1 - |c_i - d_j|² / 2)              features f, g; centres c, d
+        C[a, b] = (1 - alpha) L[a, b] + alpha R[r_ia, r_jb]                         neighbours a of i, b of j
+        m       = (w_i m_A + v_j m_B) / (w_i + v_j)                                 best matchings of C by importance
+        L[i, j] = (1 - beta) L[i, j] + beta m                                       ``iterations`` times
+        graph   = sum of P[i, j] L[i, j]                                            P: the best plan
+        score   = ((1 - image_weight) graph + image_weight f · g) ** exponent       f, g: of the whole images
+
+    ``m_A`` and ``m_B`` are the best matchings of ``C`` with the neighbours of either weighted by their share of
+    importance; where one has neighbours and the other none, ``m`` is 0, and where neither has, 1. With
+    ``probability_center``, the logistic of the cosine stands in place of ``f_i · g_j``.
 
     Args:
         a: scene graph of the one image, of any floating dtype, on any device.
@@ -92,9 +102,9 @@ def match_graphs(
         >>> round(result.score, 6), result.assignment
         (1.0, [(0, 0), (1, 1)])
     """
-    known = _read_relation_similarity(relation_similarity)
-    problem = _pose(_read(a, "a", len(known)), _read(b, "b", len(known)), config, "a", "b")
-    return _solve(problem, known, config)
+    predicates = _read_relation_similarity(relation_similarity)
+    problem = _pose(_read(a, "a", len(predicates)), _read(b, "b", len(predicates)), config, "a", "b")
+    return _solve(problem, predicates, config)
 
 
 def match_graph_pairs(
@@ -111,7 +121,8 @@ def match_graph_pairs(
         graphs_b: as many others; the k-th is matched with the k-th of ``graphs_a``.
         relation_similarity: similarity of every two predicates, ``[p, p]``.
         config: the settings.
-        threads: how many pairs to match at a time, which changes no result; by default one per available processor.
+        threads: how many pairs to match at a time, which changes no result; by default as many as PyTorch uses
+            threads, which launchers set such that the processes of a machine share its processors.
 
     Returns:
         One result per pair, in order.
@@ -127,17 +138,18 @@ def match_graph_pairs(
         raise ValueError(f"`graphs_a` and `graphs_b` must be as many, got {len(graphs_a)} and {len(graphs_b)}")
     if threads is not None and threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}")
-    known = _read_relation_similarity(relation_similarity)
+    predicates = _read_relation_similarity(relation_similarity)
     problems = []
     for k, (a, b) in enumerate(zip(graphs_a, graphs_b, strict=True)):
         name_a, name_b = f"graphs_a[{k}]", f"graphs_b[{k}]"
-        problems.append(_pose(_read(a, name_a, len(known)), _read(b, name_b, len(known)), config, name_a, name_b))
+        nodes = _read(a, name_a, len(predicates)), _read(b, name_b, len(predicates))
+        problems.append(_pose(*nodes, config, name_a, name_b))
 
-    workers = min(threads or _processors(), len(problems))
+    workers = min(threads or torch.get_num_threads(), len(problems))
     if workers <= 1:
-        return [_solve(problem, known, config) for problem in problems]
+        return [_solve(problem, predicates, config) for problem in problems]
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda problem: _solve(problem, known, config), problems))
+        return list(pool.map(lambda problem: _solve(problem, predicates, config), problems))
 
 
 class _Nodes(NamedTuple):
@@ -197,10 +209,10 @@ def _read_relation_similarity(relation_similarity: Tensor) -> NDArray[np.float64
     shape = list(relation_similarity.shape)
     if len(shape) != 2 or shape[0] != shape[1]:
         raise ValueError(f"`relation_similarity` must be a square matrix, got shape {shape}")
-    known = _array(relation_similarity)
-    if not np.isfinite(known).all():
+    predicates = _array(relation_similarity)
+    if not np.isfinite(predicates).all():
         raise ValueError("`relation_similarity` must be finite, got NaN or infinity")
-    return known
+    return predicates
 
 
 def _pose(a: _Nodes, b: _Nodes, config: MatchingConfig, name_a: str, name_b: str) -> _Problem:
@@ -253,7 +265,7 @@ def same_thing(cosine: NDArray[np.float64], center: float, width: float) -> NDAr
     return probability
 
 
-def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
+def _solve(problem: _Problem, predicates: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
     # Only a caller that matches should wait for the compiler to load.
     from torchmetrics_sess.matching.kernel import match
 
@@ -263,7 +275,7 @@ def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
         problem.relation_b,
         problem.importance_a,
         problem.importance_b,
-        known,
+        predicates,
         float(config.alpha),
         float(config.beta),
         config.iterations,
@@ -284,10 +296,3 @@ def _solve(problem: _Problem, known: NDArray[np.float64], config: MatchingConfig
         unmatched_a=torch.from_numpy(unmatched_a),
         unmatched_b=torch.from_numpy(unmatched_b),
     )
-
-
-def _processors() -> int:
-    # A process may be confined to fewer processors than the machine has.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -76,7 +76,7 @@ class RelationRecall(Metric):
     found_pairs: Int64[Tensor, " k"]
     found_by_predicate: Int64[Tensor, "k p"]
     images_by_predicate: Int64[Tensor, " p"]
-    settings: Int64[Tensor, ""]
+    fingerprint: Int64[Tensor, ""]
 
     def __init__(self, protocol: Protocol = "ram", top_k: int | Sequence[int] = (20, 50, 100), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -99,7 +99,7 @@ class RelationRecall(Metric):
         }.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         # A MetricCollection takes metrics for one and the same whose states agree after the first batch.
-        self.add_state("settings", torch.tensor(hash((protocol, ranks)) % 2**32), dist_reduce_fx="sum")
+        self.add_state("fingerprint", torch.tensor(hash((protocol, ranks)) % 2**32), dist_reduce_fx="sum")
 
     def update(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -38,7 +39,8 @@ class DinoSegmenterConfig:
         adapters: what is merged into the network: ``"lite"`` lets it see through damage, ``"none"`` leaves it as it was
             fetched.
         compactness: how much a distance of one grid cell counts against a cosine of 1.
-        images_per_batch: how many images go through the network at once; changes memory, not scores.
+        images_per_batch: how many images go through the network at once; changes memory, not scores. On a CPU, always
+            one: a matrix product of many images may round otherwise than that of one, and it is hardly faster there.
 
     Raises:
         ValueError: for a setting out of its range.
@@ -112,11 +114,13 @@ class DinoSegmenter:
 
     def __call__(self, images: list[Image]) -> list[Segmentation]:
         """Segment images of any sizes, in chunks that share one pass through the network."""
-        step = self.config.images_per_batch
-        return [self._segment(images[start : start + step]) for start in range(0, len(images), step)]
+        return [self.regions(tokens) for tokens in self.tokens(images)]
 
-    def _segment(self, images: list[Image]) -> Segmentation:
-        return self.regions(self.network(squash(images, self.config.image_size)))
+    def tokens(self, images: list[Image]) -> Iterator[Tokens]:
+        """Yield what the network sees, one chunk of images after the other."""
+        step = 1 if images[0].device.type == "cpu" else self.config.images_per_batch
+        for start in range(0, len(images), step):
+            yield self.network(squash(images[start : start + step], self.config.image_size))
 
     def regions(self, tokens: Tokens) -> Segmentation:
         """Return the regions of images that the network has already seen."""
@@ -148,13 +152,12 @@ def squash(images: list[Image], side: int) -> Float[Tensor, "b 3 s s"]:
     groups: dict[torch.Size, list[int]] = {}
     for index, image in enumerate(images):
         groups.setdefault(image.shape, []).append(index)
-    squares = images[0].new_empty(len(images), 3, side, side)
+    squares: dict[int, Tensor] = {}
     for indices in groups.values():
         batch = torch.stack([images[index] for index in indices])
-        squares[indices] = functional.interpolate(
-            batch, size=(side, side), mode="bilinear", antialias=True, align_corners=False
-        )
-    return squares
+        resized = functional.interpolate(batch, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+        squares.update(zip(indices, resized, strict=True))
+    return torch.stack([squares[index] for index in range(len(images))])
 
 
 def soft_regions(
