@@ -89,7 +89,7 @@ def check_deltas(curves: list[Curve]) -> list[dict[str, Any]]:
 
     anchor = curves[0]
     planted = Curve("jpeg and 10 % of bytes", "bpp", anchor.points, 1.1 * anchor.x, anchor.metrics, anchor.images)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for test in (*curves[1:], planted):
         for metric in metrics_of(curves):
             found = delta(anchor, test, metric, resamples=0).value

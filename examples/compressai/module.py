@@ -62,7 +62,7 @@ class LearnedCodec(LightningModule):
         for optimizer, each in zip(optimizers, (loss, self.codec.aux_loss()), strict=True):
             optimizer.zero_grad()
             self.manual_backward(each)
-            self.clip_gradients(optimizer, 1.0, "norm")
+            self.clip_gradients(optimizer.optimizer, 1.0, "norm")
             optimizer.step()
         self.log_dict({"train/loss": loss, "train/bpp": rate}, prog_bar=True)
 

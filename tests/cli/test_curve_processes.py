@@ -32,7 +32,18 @@ def test_a_killed_run_ends_with_the_same_files(tmp_path: Path, monkeypatch: pyte
     origin.mkdir()
     for index, image in enumerate(stub_images(8, size=(4, 6))):
         to_pil_image(image).resize((48, 32), Image.Resampling.BICUBIC).save(origin / f"{index}.png")
-    arguments = ["curve", origin, "--codec", "jpeg", "--points", "12", "--metrics", "psnr", "--pictures", "0"]
+    arguments: list[str | Path] = [
+        "curve",
+        origin,
+        "--codec",
+        "jpeg",
+        "--points",
+        "12",
+        "--metrics",
+        "psnr",
+        "--pictures",
+        "0",
+    ]
     arguments += ["--device", "cpu", "--out"]
     monkeypatch.setenv("STUB_NO_FIGURES", "1")
     process = start(*arguments, tmp_path / "whole")

@@ -157,7 +157,7 @@ def curve(
         folders = [path for path in sources if not _is_published(path)]
         if folders:
             origin, *made = folders
-            _check_sources(origin, made, codecs)
+            _check_sources(origin, made, codecs, out)
             encoded = Encoded(out / "images", origin, codecs)
             pairs = merge_pairs([encoded.pairs, pair_points(origin, made) if made else []])
             names = dict.fromkeys(codec_of(pair) for pair in pairs)
@@ -233,9 +233,11 @@ def _is_published(path: Path) -> bool:
     return path.suffix.lower() == ".json"
 
 
-def _check_sources(origin: Path, made: Sequence[Path], codecs: Sequence[Codec]) -> None:
+def _check_sources(origin: Path, made: Sequence[Path], codecs: Sequence[Codec], out: Path) -> None:
     if not origin.is_dir():
         raise ValueError(f"{origin} does not exist" if not origin.exists() else f"{origin} is no folder of originals")
+    if out.resolve().is_relative_to(origin.resolve()):
+        raise ValueError(f"--out {out} lies in {origin}: what is written there would be among the originals next time")
     if not codecs and not made:
         raise ValueError(
             f"name what {origin} is to be encoded with, such as --codec jpeg, or a folder CODEC/POINT/IMAGE of what "
