@@ -91,7 +91,7 @@ def test_a_codec_that_is_not_here_is_named_with_what_brings_it(monkeypatch: pyte
     monkeypatch.setattr(codecs, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="jpegxl is not to be had here: `pip install pillow-jxl-plugin` brings it"):
         parse_codec("jpegxl")
-    monkeypatch.setattr(codecs.features, "get_supported", list)
+    monkeypatch.setattr("PIL.features.get_supported", list)
     with pytest.raises(ValueError, match="this Pillow was built without it; `pip install --upgrade pillow`"):
         parse_codec("avif")
 

@@ -190,7 +190,7 @@ def test_a_curve_knows_its_means_and_intervals() -> None:
         ("bits", [1.0], {"sess": [0.5]}, "`axis` must be one of bpp, cbr, snr, got 'bits'"),
         ("bpp", [0.0], {"sess": [0.5]}, "every bpp must be positive, got 0"),
         ("snr", [float("nan")], {"sess": [0.5]}, "every SNR must be a finite number"),
-        ("bpp", [1.0], {"sess": [0.5, 0.6]}, r"sess must be of \(1, 1\), points by images, got \(2, 1\)"),
+        ("bpp", [1.0], {"sess": [0.5, 0.6]}, r"sess must have the shape \(1, 1\), points by images, got \(2, 1\)"),
         ("bpp", [], {}, "mine has no point"),
     ],
 )
