@@ -130,19 +130,22 @@ def _panel(curves: Sequence[Curve], metric: str) -> CurvePanel:
     rates = [rate for curve in curves for rate in curve.rates.tolist()]
     across = _log_axis(rates) if axis.logarithmic else Axis.over(rates)
     known = [curve for curve in curves if curve.has(metric)]
-    up = Axis.over(value for curve in known for value in curve.means(metric).tolist() if isfinite(value))
+    ends = {curve.name: curve.interval(metric) for curve in known} if metric == "sess" else {}
+    values = [value for curve in known for value in curve.means(metric).tolist()]
+    values += [end for both in ends.values() for pair in both or () for end in pair]
+    up = Axis.over(value for value in values if isfinite(value))
     drawn = []
     for index, curve in enumerate(curves):
         if not curve.has(metric):
             continue
-        ends = curve.interval(metric) if metric == "sess" else None
+        sure = ends.get(curve.name)
         stops = []
         for place, (rate, value) in enumerate(zip(curve.rates.tolist(), curve.means(metric).tolist(), strict=True)):
             if not isfinite(value):
                 continue
             text = f"{curve.name}, {curve.points[place]}: {rate:.4g} {axis.name}, {title_of(metric)} {value:.5g}"
-            low, high = ends[place] if ends else (None, None)
-            text += f", 95 % interval {low:.4f} to {high:.4f}" if ends else ""
+            low, high = sure[place] if sure else (None, None)
+            text += f", 95 % interval {low:.4f} to {high:.4f}" if sure else ""
             sides = [None if end is None else up.place(end) for end in (low, high)]
             stops.append(Stop(across.place(rate), up.place(value), text, *sides))
         drawn.append((index, stops))
