@@ -152,6 +152,7 @@ def curve(
         published = [found for path in sources if _is_published(path) for found in read_compressai(path)]
         seconds = check_seconds(time_limit)
         codecs = [parse_codec(text, points, seconds) for text in codec or []]
+        check_names([each.name for each in codecs], None)
         if published and axis != "bpp":
             raise ValueError(f"results of CompressAI run over bits per pixel, not over --axis {axis}")
         folders = [path for path in sources if not _is_published(path)]

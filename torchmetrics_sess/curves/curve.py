@@ -69,6 +69,8 @@ class Curve:
     x: Float[np.ndarray, "_ _"]
     metrics: Mapping[str, Float[np.ndarray, "_ _"]]
     images: Sequence[str] = field(default_factory=tuple)
+    # Table, files, figures and page all ask for them, and a bootstrap takes its time.
+    _intervals: dict[str, list[tuple[float, float]]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:
@@ -140,8 +142,10 @@ class Curve:
         values = self.metrics[DECIBELS.get(metric, metric)]
         if len(self.images) < 2 or not np.isfinite(values).all():
             return None
-        ends = np.array([confidence_interval(torch.from_numpy(row)) for row in values])
-        return [(low, high) for low, high in in_decibels(metric, ends).tolist()]
+        if metric not in self._intervals:
+            ends = np.array([confidence_interval(torch.from_numpy(row)) for row in values])
+            self._intervals[metric] = [(low, high) for low, high in in_decibels(metric, ends).tolist()]
+        return self._intervals[metric]
 
     def resample(self, draws: Int[np.ndarray, "r n"], metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the rates and the means of a metric, ``[r, p]`` each, over images drawn anew ``r`` times."""
