@@ -35,6 +35,7 @@ QUICK: dict[str, Sequence[str]] = {
     "cost.import_time": ["--quick"],
     "cost.memory": ["--quick"],
     "cost.ddp_scaling": ["--pairs", "8"],
+    "cost.processes": ["--pairs", "40"],
     "trust.fidelity": ["--quick"],
     "cost.relation_recall": ["--images", "50"],
     "trust.relations": ["--images", "24"],

@@ -15,14 +15,16 @@ import torchmetrics_sess.cli.run
 import torchmetrics_sess.scoring
 from torchmetrics_sess import SceneGraphExtractor
 from torchmetrics_sess.cli import main
+from torchmetrics_sess.cli.output import refuse
 from torchmetrics_sess.presets import Preset
 
 
 def run(*arguments: str) -> None:
     """Run a command; it takes ``STUB_SECONDS`` for every batch, so that there is time to kill it.
 
-    The process of rank ``STUB_VICTIM`` is killed at its fourth batch. With ``STUB_NO_FIGURES``, no figure becomes
-    a file, which is what takes long.
+    The process of rank ``STUB_VICTIM`` is killed at its fourth batch; that of rank
+    ``STUB_REFUSES`` refuses to do its first. With ``STUB_NO_FIGURES``, no figure
+    becomes a file, which is what takes long.
     """
     extract = SceneGraphExtractor.extract
     batches = itertools.count()
@@ -32,8 +34,11 @@ def run(*arguments: str) -> None:
 
     def slowly(self: SceneGraphExtractor, images: Any, *, masks: bool = False) -> Any:
         time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
-        if os.environ.get("STUB_VICTIM") == os.environ.get("LOCAL_RANK", "0") and next(batches) == 3:
+        rank = os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK", "0")
+        if os.environ.get("STUB_VICTIM") == rank and next(batches) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ.get("STUB_REFUSES") == rank:
+            refuse("not here")
         return extract(self, images, masks=masks)
 
     vars(torchmetrics_sess.scoring)["load_preset"] = load
@@ -44,6 +49,13 @@ def run(*arguments: str) -> None:
         vars(figures)["save_figure"] = lambda figure, path: path.touch()
     sys.argv[1:] = arguments
     main()
+
+
+def run_task(environment: dict[str, str], output: str, *arguments: str) -> None:
+    """Run a command with more environment variables; what it says goes into the files ``output``.out and .err."""
+    os.environ.update(environment)
+    with open(f"{output}.out", "w") as sys.stdout, open(f"{output}.err", "w") as sys.stderr:  # noqa: PTH123
+        run(*arguments)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,10 @@ def test_a_file_says_what_it_is_without_this_package(tmp_path: Path) -> None:
     assert header.pop("__metadata__") == {"format": "torchmetrics-sess/scene-graph/1", "objects": "3"}
     assert header.keys() == set(FIELDS)
     assert header["features"]["shape"] == [3, 4]
+    # Nothing of it is left to chance.
+    for _ in range(5):
+        SceneGraph(**fields()).save(path)
+        assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("unchecked", [True, False])

@@ -100,7 +100,8 @@ class SceneGraph:
     def save(self, path: str | Path) -> None:
         """Write the graph as one safetensors file, readable without this package.
 
-        The arrays carry the names of the fields above; the header's ``format`` entry names the layout.
+        The arrays carry the names of the fields above; the header's ``format`` entry names the layout. Equal graphs
+        make equal files.
         """
         from safetensors.torch import save
 
@@ -111,7 +112,8 @@ class SceneGraph:
             if getattr(self, field.name) is not None
         }
         # Its own writer leaves files that nobody else may read.
-        Path(path).write_bytes(save(tensors, metadata={"format": FORMAT, "objects": json.dumps(len(self))}))
+        content = save(tensors, metadata={"format": FORMAT, "objects": json.dumps(len(self))})
+        Path(path).write_bytes(_with_sorted_header(content))
 
     @classmethod
     def load(cls, path: str | Path) -> SceneGraph:
@@ -130,3 +132,10 @@ class SceneGraph:
                 return cls(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         except (SafetensorError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a scene graph: {error}") from error
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """Return a safetensors file without what its writer leaves to chance: the order of the entries about it."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    return content[:8] + header.ljust(size) + content[8 + size :]

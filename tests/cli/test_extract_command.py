@@ -31,7 +31,7 @@ def folder(image_folders: tuple[Path, Path]) -> Path:
 
 
 def written(out: Path) -> list[str]:
-    return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(out)) for path in out.rglob("[!.]*") if path.is_file())
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])

@@ -12,6 +12,7 @@ from torchmetrics_sess.cli.options import (
     BatchSizeOption,
     CacheOption,
     DeviceOption,
+    DevicesOption,
     OriginArgument,
     OutOption,
     OverwriteOption,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from torchmetrics_sess.cli.processes import Processes
     from torchmetrics_sess.comparison import ImageMetric
     from torchmetrics_sess.rows import Row
 
@@ -62,6 +64,7 @@ def compare(
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = "auto",
     workers: WorkersOption = None,
+    devices: DevicesOption = 1,
 ) -> None:
     """Hold SeSS against other metrics: their means, and how alike they rank the pairs.
 
@@ -75,29 +78,31 @@ def compare(
         sess compare kodak/ bpg/ webp/ jpeg/ --out compared.csv   three codecs, every value in a file
         sess compare photo.png photo.jpg --metrics psnr,lpips     these two, fetching weights if needed
     """
-    from torchmetrics_sess.cli.processes import Processes
+    from torchmetrics_sess.cli.processes import launch, let_first_speak
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.cli.run import find_pairs, open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
     from torchmetrics_sess.cli.summary import Summary
 
+    let_first_speak()
     with refusing(ValueError):
         overrides = parse_settings(settings)
         size = parse_batch_size(batch_size)
-    pairs = find_pairs(origin, recons)
     scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache)
-    chosen = open_device(device)
-    beside = open_metrics(metrics, chosen)
-    measures = {name: measure_by(metric, chosen) for name, metric in beside.items()}
+    processes = launch(open_device(device), devices)
+    pairs = processes.first(lambda: find_pairs(origin, recons))
+    beside = open_metrics(metrics, processes)
+    measures = {name: measure_by(metric, processes.device) for name, metric in beside.items()}
 
     summary = Summary()
     values = _Values(beside)
-    one_process = Processes(0, 1, chosen)
-    with open_results(out, scorer.signature(), one_process, columns=list(beside), overwrite=overwrite) as file:
-        rows = run(pairs, scorer, one_process, results=file, batch_size=size, workers=workers, measures=measures)
+    with open_results(out, scorer.signature(), processes, columns=list(beside), overwrite=overwrite) as file:
+        rows = run(pairs, scorer, processes, results=file, batch_size=size, workers=workers, measures=measures)
         for row in track(rows, len(pairs), "comparing"):
             summary.add(row)
             values.add(row)
+        if processes.rank > 0:
+            raise typer.Exit
         found = [{**folder, "metrics": values.means(folder["recon_folder"])} for folder in summary.describe()]
         if file is not None:
             file.finish(found)
@@ -179,7 +184,22 @@ class _Values:
         return " and ".join(self.titles[name] for name in names)
 
 
-def open_metrics(names: str | None, device: torch.device) -> dict[str, ImageMetric]:
+def open_metrics(names: str | None, processes: Processes) -> dict[str, ImageMetric]:
+    """Return the metrics that are to be compared with; the first process finds out which are to be had."""
+    from torchmetrics_sess.comparison import MissingMetricError, image_metrics
+
+    opened = _open_first(names, processes.device) if processes.rank == 0 else {}
+    chosen = processes.agree(list(opened))
+
+    def open_same() -> dict[str, ImageMetric]:
+        # A column is not to be filled on some machines alone.
+        with refusing(MissingMetricError):
+            return opened if processes.rank == 0 else image_metrics(chosen, processes.device)
+
+    return processes.each(open_same)
+
+
+def _open_first(names: str | None, device: torch.device) -> dict[str, ImageMetric]:
     """Return the metrics that are to be compared with, and tell of those that are not to be had."""
     from torchmetrics_sess.comparison import image_metrics, missing_metrics
 

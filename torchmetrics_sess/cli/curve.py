@@ -134,7 +134,7 @@ def curve(
         write,
         write_report,
     )
-    from torchmetrics_sess.cli.processes import launch
+    from torchmetrics_sess.cli.processes import launch, let_first_speak
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.cli.run import open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
@@ -144,6 +144,7 @@ def curve(
     from torchmetrics_sess.curves.sources import Encoded, Rates, merge_pairs, pair_points, read_rates
     from torchmetrics_sess.report.page import check_target
 
+    let_first_speak()
     with refusing(ValueError, ModuleNotFoundError):
         overrides = parse_settings(settings)
         size = parse_batch_size(batch_size)
@@ -176,8 +177,8 @@ def curve(
         return
 
     scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache)
-    processes = launch(open_device(device), devices, 1)
-    beside = open_metrics(metrics, processes.device)
+    processes = launch(open_device(device), devices)
+    beside = open_metrics(metrics, processes)
     measures = {name: measure_by(metric, processes.device) for name, metric in beside.items()}
     with refusing(OSError):
         out.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+import csv
+import hashlib
 import json
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,30 +17,33 @@ import typer
 
 from torchmetrics_sess.cli.files import written
 from torchmetrics_sess.cli.naming import open_namer
-from torchmetrics_sess.cli.options import DeviceOption, PresetOption, SettingsOption, VocabularyOption, parse_settings
+from torchmetrics_sess.cli.options import (
+    DeviceOption,
+    DevicesOption,
+    PresetOption,
+    SettingsOption,
+    VocabularyOption,
+    parse_settings,
+)
 from torchmetrics_sess.cli.output import note, refuse, refusing, results
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from torchmetrics_sess.cli.processes import Processes
+    from torchmetrics_sess.cli.results import ResultsFile
     from torchmetrics_sess.extractor import SceneGraphExtractor
     from torchmetrics_sess.graph import SceneGraph
-    from torchmetrics_sess.naming import ObjectName
+    from torchmetrics_sess.images import FilePair
+    from torchmetrics_sess.naming import ObjectName, ObjectNamer
+    from torchmetrics_sess.rows import Row
 
 JSON_FORMAT = "torchmetrics-sess/scene-graph-json/1"
 
 # Masks are as many bytes as an image has pixels, for every object: an extraction is cut short before they fill memory.
 _PIXELS_AT_ONCE = 1 << 24
 _THREADS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """An image, and where its graph goes: a path relative to the output folder, without the extension."""
-
-    path: Path
-    name: str
 
 
 def extract(
@@ -59,12 +64,14 @@ def extract(
         int, typer.Option("--batch-size", min=1, metavar="N", help="Images at once: changes memory and speed.")
     ] = 8,
     vocabulary: VocabularyOption = None,
+    devices: DevicesOption = 1,
 ) -> None:
     """Write the scene graph of every image: arrays as .safetensors, and objects and relations as .json.
 
     Folders are searched with their subfolders, which the output keeps. The graph of `a/photo.jpg` is called
     `a/photo`; where several images of a folder would share that name, `a/photo.jpg`. An image or a subfolder that
-    cannot be read is named and left out, and the exit code is 1.
+    cannot be read is named and left out, and the exit code is 1. The same command goes on where an earlier one was cut
+    off.
 
     **Examples**
 
@@ -72,34 +79,43 @@ def extract(
         sess extract kodak/ -o graphs/ --no-masks    small files
         jq .triplets graphs/photo.json
     """
+    from torchmetrics_sess.cli.processes import launch, let_first_speak
+    from torchmetrics_sess.cli.progress import track
+    from torchmetrics_sess.cli.run import proceed
+    from torchmetrics_sess.cli.stream import find_scorer, load_networks, open_device
+    from torchmetrics_sess.rows import OK
+
+    let_first_speak()
     with refusing(ValueError):
         overrides = parse_settings(settings)
-    skipped: list[str] = []
-    files = _find(images, skipped)
     if out.exists() and not out.is_dir():
         refuse(f"{out} is a file; name a folder")
-
-    from torchmetrics_sess.cli.progress import track
-    from torchmetrics_sess.cli.stream import load_networks, open_device, open_scorer
-
-    chosen = open_device(device)
-    scorer = open_scorer(preset, overrides, chosen)
-    extractor = load_networks(scorer, chosen).extractor
+    scorer = find_scorer(preset, overrides)
+    processes = launch(open_device(device), devices)
+    files, skipped = processes.first(lambda: _find(images))
+    extractor = processes.each(lambda: load_networks(scorer, processes.device)).extractor
     namer = open_namer(extractor, vocabulary)
     with refusing(OSError):
         out.mkdir(parents=True, exist_ok=True)
 
+    def work(batches: Sequence[Sequence[FilePair]]) -> Iterator[list[Row]]:
+        write = partial(_write, folder=out, signature=scorer.signature(), masks=masks, namer=namer)
+        return _extract(batches, extractor, processes.device, write)
+
     for reason in skipped:
         note(reason)
+    batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
     extracted = 0
-    graphs = _extract(files, extractor, chosen, batch_size)
-    for file, graph in track(graphs, len(files), "extracting"):
-        if isinstance(graph, str):
-            note(graph)
-        else:
-            extracted += 1
-            names = None if namer is None else namer(graph)
-            _write(graph, file, out, scorer.signature(), masks=masks, names=names)
+    made_of = [scorer.signature(), masks, vocabulary and vocabulary.read_text("utf-8"), [*map(astuple, files)]]
+    with _journal(out, made_of, processes) as journal:
+        rows = proceed(batches, work, processes, results=journal, what="images")
+        for row in track(rows, len(files), "extracting"):
+            if row.status == OK:
+                extracted += 1
+            else:
+                note(row.status)
+    if processes.rank > 0:
+        raise typer.Exit
     console = results()
     console.print(f"{extracted} of {len(files)} scene graphs are in {out}", soft_wrap=True)
     console.print(f"\n{scorer.signature()}", soft_wrap=True)
@@ -160,10 +176,15 @@ def _name(names: Sequence[ObjectName] | None, number: int) -> dict[str, Any]:
     return {"name": name.name, "name_probability": name.probability, "name_sure": name.sure}
 
 
-def _find(arguments: Sequence[Path], skipped: list[str]) -> list[_File]:
-    """Return the images that arguments name; the reasons why subfolders are left out go to ``skipped``."""
-    from torchmetrics_sess.images import find_images
+def _find(arguments: list[Path]) -> tuple[list[FilePair], list[str]]:
+    """Return the images that arguments name, and the reasons why subfolders are left out.
 
+    An image is a pair without a counterpart; its name is where its graph goes, relative to the output folder and
+    without the extension.
+    """
+    from torchmetrics_sess.images import FilePair, find_images
+
+    skipped: list[str] = []
     found: dict[Path, str] = {}
     for argument in arguments:
         if not argument.exists():
@@ -176,63 +197,78 @@ def _find(arguments: Sequence[Path], skipped: list[str]) -> list[_File]:
             refuse(f"{argument} holds no image that can be read")
         found |= {argument / name: name for name in names}
     stems = Counter(_stem(name) for name in found.values())
-    files: dict[str, _File] = {}
+    files: dict[str, FilePair] = {}
     for path, name in found.items():
         chosen = _stem(name) if stems[_stem(name)] == 1 else name
         if chosen in files:
-            refuse(f"{files[chosen].path} and {path} would both be {chosen}; extract them into different folders")
-        files[chosen] = _File(path, chosen)
-    return list(files.values())
+            refuse(f"{files[chosen].origin} and {path} would both be {chosen}; extract them into different folders")
+        files[chosen] = FilePair(chosen, str(path), "")
+    return list(files.values()), skipped
 
 
 def _stem(name: str) -> str:
     return str(Path(name).with_suffix(""))
 
 
+@contextmanager
+def _journal(out: Path, made_of: Sequence[object], processes: Processes) -> Iterator[ResultsFile | None]:
+    """Keep a list of what is extracted for as long as something is not, so that the same command goes on from there."""
+    from torchmetrics_sess.cli.run import open_results
+
+    path = out / ".extract.csv"
+    digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+    with open_results(path, digest, processes, overwrite=not _still_true(path, digest)) as journal:
+        yield journal
+    if processes.rank == 0:
+        path.unlink()
+
+
+def _still_true(journal: Path, digest: str) -> bool:
+    """Say whether a journal is of the same images and settings, and the graphs that it tells of are there."""
+    from torchmetrics_sess.rows import COLUMNS, OK
+
+    try:
+        with journal.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.DictReader(file)
+            return rows.fieldnames == [*COLUMNS] and all(
+                # The last line may have been cut short.
+                digest.startswith(row["signature"] or "")
+                and (row["status"] != OK or all(path.exists() for path in _graph_files(journal.parent, row["name"])))
+                for row in rows
+            )
+    except (OSError, csv.Error):
+        return False
+
+
 def _extract(
-    files: Sequence[_File], extractor: SceneGraphExtractor, device: torch.device, batch_size: int
-) -> Iterator[tuple[_File, SceneGraph | str]]:
-    """Extract the graph of every image, or say why there is none, in the order given."""
+    batches: Sequence[Sequence[FilePair]],
+    extractor: SceneGraphExtractor,
+    device: torch.device,
+    write: Callable[[FilePair, SceneGraph], None],
+) -> Iterator[list[Row]]:
+    """Extract the graph of every image and write it, or say why there is none, in the order given."""
     import torch
 
+    from torchmetrics_sess.cli.stream import read_ahead
     from torchmetrics_sess.images import prepare_images
+    from torchmetrics_sess.rows import OK, Row
 
-    for batch in _read_ahead(files, batch_size):
-        images = [image for _, image in batch if not isinstance(image, str)]
+    for batch, found in read_ahead(batches, workers=_THREADS):
+        images = {path: image for path, image in found.items() if not isinstance(image, str)}
         graphs: list[SceneGraph] = []
-        for part in _parts(images):
+        for part in _parts(images.values()):
             on_device = [image.to(device, non_blocking=True) for image in part]
             try:
                 graphs += extractor.extract(prepare_images(on_device, "images"), masks=True)
             except torch.OutOfMemoryError:
                 refuse(f"{device} has not enough memory for {len(part)} images at once; pass a smaller --batch-size")
-        extracted = iter(graphs)
-        for file, image in batch:
-            yield file, image if isinstance(image, str) else next(extracted)
-
-
-def _read_ahead(files: Sequence[_File], batch_size: int) -> Iterator[list[tuple[_File, Tensor | str]]]:
-    """Read images in batches, one batch before it is asked for; in place of one that cannot be read stands why."""
-    pool = ThreadPoolExecutor(_THREADS)
-    waiting: deque[list[tuple[_File, Future[Tensor | str]]]] = deque()
-    try:
-        for start in range(0, len(files), batch_size):
-            waiting.append([(file, pool.submit(_read, file.path)) for file in files[start : start + batch_size]])
-            if len(waiting) > 1:
-                yield [(file, image.result()) for file, image in waiting.popleft()]
-        while waiting:
-            yield [(file, image.result()) for file, image in waiting.popleft()]
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _read(path: Path) -> Tensor | str:
-    from torchmetrics_sess.images import read_image
-
-    try:
-        return read_image(path)
-    except ValueError as error:
-        return str(error)
+        extracted = dict(zip(images, graphs, strict=True))
+        rows = []
+        for file in batch:
+            if file.origin in extracted:
+                write(file, extracted[file.origin])
+            rows.append(Row(file, None, OK if file.origin in extracted else str(found[file.origin])))
+        yield rows
 
 
 def _parts(images: Iterable[Tensor]) -> Iterator[list[Tensor]]:
@@ -249,21 +285,24 @@ def _parts(images: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _write(
+    file: FilePair,
     graph: SceneGraph,
-    file: _File,
+    *,
     folder: Path,
     signature: str,
-    *,
     masks: bool,
-    names: Sequence[ObjectName] | None = None,
+    namer: ObjectNamer | None,
 ) -> None:
-    arrays, text = (folder / f"{file.name}{extension}" for extension in (".safetensors", ".json"))
+    arrays, text = _graph_files(folder, file.name)
+    names = None if namer is None else namer(graph)
     with refusing(OSError):
         arrays.parent.mkdir(parents=True, exist_ok=True)
     with written(arrays) as part:
-        (graph if masks else dataclasses.replace(graph, masks=None)).save(part)
+        (graph if masks else replace(graph, masks=None)).save(part)
     with written(text) as part:
-        part.write_text(
-            json.dumps(describe_graph(graph, file.path.name, signature, names), indent=1, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
+        description = describe_graph(graph, Path(file.origin).name, signature, names)
+        part.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _graph_files(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.safetensors", folder / f"{name}.json"

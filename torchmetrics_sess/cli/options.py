@@ -28,7 +28,11 @@ CacheOption: TypeAlias = Annotated[
     ),
 ]
 OriginArgument: TypeAlias = Annotated[
-    Path, typer.Argument(help="The originals: a folder, one image, or a .csv list of pairs.", show_default=False)
+    Path,
+    typer.Argument(
+        help="The originals: a folder or an image; or pairs: a .csv list, or shards (.tar, .parquet).",
+        show_default=False,
+    ),
 ]
 ReconsArgument: TypeAlias = Annotated[
     list[Path] | None,
@@ -58,15 +62,6 @@ WorkersOption: TypeAlias = Annotated[
 ]
 DevicesOption: TypeAlias = Annotated[
     int, typer.Option("--devices", min=1, metavar="N", help="Share the work among so many devices of a machine.")
-]
-NodesOption: TypeAlias = Annotated[
-    int,
-    typer.Option(
-        "--num-nodes",
-        min=1,
-        metavar="N",
-        help="Share it among so many machines: run the same command on each, started by torchrun or Slurm.",
-    ),
 ]
 VocabularyOption: TypeAlias = Annotated[
     Path | None,

@@ -16,6 +16,18 @@ def results() -> Console:
     return Console(markup=False, highlight=False)
 
 
+class Refusal(typer.Exit):
+    """The end of a command that cannot run.
+
+    Args:
+        message: why, in a sentence.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
+
+
 def note(message: str) -> None:
     """Say something that is no result."""
     if not _muted:
@@ -31,7 +43,12 @@ def mute() -> None:
 def refuse(message: str) -> NoReturn:
     """End a command that cannot run."""
     note(message)
-    raise typer.Exit(2)
+    raise Refusal(message)
+
+
+def is_muted() -> bool:
+    """Say whether another process of the same command talks."""
+    return _muted
 
 
 @contextmanager

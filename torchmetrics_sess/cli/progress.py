@@ -18,13 +18,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from torchmetrics_sess.cli.output import is_muted
+
 T = TypeVar("T")
 
 
 def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Pass ``items`` on, showing how many of ``total`` there were, how fast they come, and how long it will take."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if is_muted() or not console.is_terminal:
         yield from items
         return
     columns = (

@@ -13,7 +13,6 @@ from torchmetrics_sess.cli.files import check_writable, written
 from torchmetrics_sess.cli.options import (
     DeviceOption,
     DevicesOption,
-    NodesOption,
     PresetOption,
     SettingsOption,
     parse_settings,
@@ -48,7 +47,6 @@ def extract(
     settings: SettingsOption = None,
     device: DeviceOption = "auto",
     devices: DevicesOption = 1,
-    num_nodes: NodesOption = 1,
     shard_size: Annotated[int, typer.Option("--shard-size", min=1, metavar="N", help="Images per file.")] = 256,
 ) -> None:
     """Turn the annotated objects of PSG into tokens, once, for `train` and `evaluate`.
@@ -76,7 +74,7 @@ def extract(
         splits = {split: PsgDataset(annotations, images, split=split) for split in ("train", "test")}
         out.mkdir(parents=True, exist_ok=True)
     signature = chosen.segmentation_signature()
-    processes = launch(open_device(device), devices, num_nodes)
+    processes = launch(open_device(device), devices)
 
     work = []
     for split, dataset in splits.items():

@@ -15,19 +15,29 @@ from torchmetrics_sess.cli.output import note, refusing
 from torchmetrics_sess.cli.processes import Processes
 from torchmetrics_sess.cli.results import ResultsError, ResultsFile
 from torchmetrics_sess.cli.stream import LoadedPair, Measure, load_batches, score_batches, split
-from torchmetrics_sess.images import FilePair, pair_files, read_image, read_pairs
+from torchmetrics_sess.images import FilePair, find_shards, pair_files, read_image, read_pairs, read_shards
 from torchmetrics_sess.rows import Row
 from torchmetrics_sess.scoring import Scorer
 
 
 def find_pairs(origin: Path, recons: Sequence[Path] | None) -> list[FilePair]:
-    """Pair images, or read a list of pairs where there are no ``recons``; end the command if that cannot be."""
-    with refusing(ValueError):
+    """Pair images, or read pairs from shards or from a list; end the command if that cannot be."""
+    with refusing(ValueError, ModuleNotFoundError):
+        if shards := _shards(origin, recons or []):
+            return read_shards(shards, str(origin.parent if recons else origin))
         if recons:
             return pair_files(origin, recons)
         if origin.suffix.lower() != ".csv":
             raise ValueError(f"name what is to be compared with {origin}, or a .csv list of pairs")
         return read_pairs(origin)
+
+
+def _shards(first: Path, others: Sequence[Path]) -> list[Path]:
+    """Return the shards that arguments name: a folder of them, or one each, as a shell makes of ``shards/*.tar``."""
+    if not others:
+        return find_shards(first)
+    paths = [first, *others]
+    return paths if all(path.is_file() and find_shards(path) for path in paths) else []
 
 
 @contextmanager
@@ -78,6 +88,40 @@ def run(
     # What Pillow has to say about single files would tear the progress bar apart.
     warnings.filterwarnings("ignore", module="PIL")
     batches = list(split(pairs, batch_size or (8 if processes.device.type == "cpu" else 32)))
+
+    def score(batches: Sequence[Sequence[FilePair]]) -> Iterator[list[Row]]:
+        loaded = load_batches(batches, workers=workers or min(4, os.cpu_count() or 1), read=read)
+        if complete is not None:
+            loaded = (list(map(complete, batch)) for batch in loaded)
+        return score_batches(loaded, scorer, device=processes.device, measures=measures)
+
+    noted = False
+    for row in proceed(batches, score, processes, results=results, what="pairs"):
+        if row.sizes_differ and not noted:
+            noted = True
+            note(
+                f"the images of {row.pair.name} differ in size; such pairs are compared as they are, neither is resized"
+            )
+        yield row
+
+
+def proceed(
+    batches: Sequence[Sequence[FilePair]],
+    work: Callable[[Sequence[Sequence[FilePair]]], Iterator[list[Row]]],
+    processes: Processes,
+    *,
+    results: ResultsFile | None,
+    what: str,
+) -> Iterator[Row]:
+    """Pass on the rows of batches in order: those that ``results`` has already, then those of what is still to do.
+
+    Args:
+        batches: all there is to do.
+        work: does some of it, and returns the rows of one batch after the other.
+        processes: who shares the work; the rows arrive at the first one alone.
+        results: where to write the rows.
+        what: what the batches are made of.
+    """
     done = 0
     if results is not None:
         for rows in results.kept(batches):
@@ -89,20 +133,9 @@ def run(
             note(f"nothing is left to do: {results.path} has the results of an earlier run")
         return
     if done:
-        note(f"{sum(map(len, batches[:done]))} of {len(pairs)} pairs are there already; going on with the others")
-    mine = load_batches(processes.share(batches[done:]), workers=workers or min(4, os.cpu_count() or 1), read=read)
-    if complete is not None:
-        mine = (list(map(complete, batch)) for batch in mine)
-    scored = score_batches(mine, scorer, device=processes.device, measures=measures)
-    noted = False
-    for rows in processes.gather(scored, len(batches) - done):
+        count = sum(map(len, batches))
+        note(f"{sum(map(len, batches[:done]))} of {count} {what} are there already; going on with the others")
+    for rows in processes.gather(work(processes.share(batches[done:])), len(batches) - done):
         if results is not None:
             results.append(rows)
-        for row in rows:
-            if row.sizes_differ and not noted:
-                noted = True
-                note(
-                    f"the images of {row.pair.name} differ in size; such pairs are compared as they are, "
-                    "neither is resized"
-                )
-            yield row
+        yield from rows

@@ -9,7 +9,6 @@ from torchmetrics_sess.cli.options import (
     CacheOption,
     DeviceOption,
     DevicesOption,
-    NodesOption,
     OriginArgument,
     OutOption,
     OverwriteOption,
@@ -37,18 +36,21 @@ def score(
     batch_size: BatchSizeOption = "auto",
     workers: WorkersOption = None,
     devices: DevicesOption = 1,
-    num_nodes: NodesOption = 1,
 ) -> None:
     """Score how much of the meaning of each original its reconstruction keeps: 1 is all of it.
 
     Folders are searched with their subfolders. An image pairs up with the one of the same relative path or, failing
     that, of the same path but for the extension. A list of pairs is a CSV file with the columns `origin` and `recon`,
-    and `name` and `recon_folder` if you like; its paths are relative to its own folder. Any format that Pillow reads
-    will do; the images of a pair may differ in size. What cannot be read or has no partner is named and left out, and
-    the exit code is 1.
+    and `name` and `recon_folder` if you like; its paths are relative to its own folder. In tar files, a pair is
+    `17.origin.png` and `17.recon.jpg`; in Parquet files, a row with the columns `origin` and `recon`.
+
+    Any format that Pillow reads will do; the images of a pair may differ in size. What cannot be read or has no partner
+    is named and left out, and the exit code is 1.
 
     With `--out`, results are written as they come. The same command goes on where an earlier one was cut off, even by
     a power failure, and ends with the same file; what failed is not tried again.
+
+    Started several times by torchrun or srun, on one machine or many, the processes share the work.
 
     **Examples**
 
@@ -56,23 +58,25 @@ def score(
         sess score kodak/ decoded/                             two folders
         sess score kodak/ bpg/ webp/ jpeg/ --out scores.csv    three codecs, every score in a file
         sess score pairs.csv --out scores.json                 a list of pairs
+        sess score shards/*.tar --out scores.csv               pairs in a WebDataset
         sess score kodak/ decoded/ --set matching.theta=0.1    a setting changed
         sess score kodak/ decoded/ --rescale baseline          unrelated photographs score 0
         sess score kodak/ decoded/ --cache graphs/             later runs read no original again
         sess score kodak/ decoded/ --device cuda --devices 4   shared among four GPUs
     """
-    from torchmetrics_sess.cli.processes import launch
+    from torchmetrics_sess.cli.processes import launch, let_first_speak
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.cli.run import find_pairs, open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
     from torchmetrics_sess.cli.summary import Summary
 
+    let_first_speak()
     with refusing(ValueError):
         overrides = parse_settings(settings)
         size = parse_batch_size(batch_size)
-    pairs = find_pairs(origin, recons)
     scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache)
-    processes = launch(open_device(device), devices, num_nodes)
+    processes = launch(open_device(device), devices)
+    pairs = processes.first(lambda: find_pairs(origin, recons))
 
     summary = Summary()
     with open_results(out, scorer.signature(), processes, overwrite=overwrite) as results:

@@ -92,20 +92,31 @@ def split(pairs: Iterable[FilePair], batch_size: int) -> Iterator[list[FilePair]
 def load_batches(
     batches: Iterable[Sequence[FilePair]], *, workers: int, read: Callable[[str], Tensor] = read_image
 ) -> Iterator[list[LoadedPair]]:
+    """Read the image files of pairs; see ``read_ahead``."""
+    for batch in read_ahead(batches, workers=workers, read=read):
+        yield _loaded(*batch)
+
+
+def read_ahead(
+    batches: Iterable[Sequence[FilePair]], *, workers: int, read: Callable[[str], Tensor] = read_image
+) -> Iterator[tuple[Sequence[FilePair], dict[str, Tensor | str]]]:
     """Read image files in ``workers`` threads, each file of a batch once, and one batch before it is asked for.
 
     ``read`` does so, or raises a ``ValueError`` that says why it cannot.
+
+    Returns:
+        Every batch, and by its path every image, ``[3, H, W]`` uint8, or the reason why it cannot be read.
     """
     pool = ThreadPoolExecutor(max_workers=workers)
     waiting: deque[tuple[Sequence[FilePair], dict[str, Future[Tensor | str]]]] = deque()
     try:
         for batch in batches:
-            paths = dict.fromkeys(path for pair in batch if not pair.problem for path in (pair.origin, pair.recon))
-            waiting.append((batch, {path: pool.submit(_read, path, read) for path in paths}))
+            named = (path for pair in batch if not pair.problem for path in (pair.origin, pair.recon) if path)
+            waiting.append((batch, {path: pool.submit(_read, path, read) for path in dict.fromkeys(named)}))
             if len(waiting) > 1:
-                yield _loaded(*waiting.popleft())
+                yield _finished(*waiting.popleft())
         while waiting:
-            yield _loaded(*waiting.popleft())
+            yield _finished(*waiting.popleft())
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -147,14 +158,20 @@ def _read(path: str, read: Callable[[str], Tensor]) -> Tensor | str:
         return str(error)
 
 
-def _loaded(batch: Sequence[FilePair], files: Mapping[str, Future[Tensor | str]]) -> list[LoadedPair]:
+def _finished(
+    batch: Sequence[FilePair], files: Mapping[str, Future[Tensor | str]]
+) -> tuple[Sequence[FilePair], dict[str, Tensor | str]]:
+    return batch, {path: image.result() for path, image in files.items()}
+
+
+def _loaded(batch: Sequence[FilePair], files: Mapping[str, Tensor | str]) -> list[LoadedPair]:
     return [_load(pair, files) for pair in batch]
 
 
-def _load(pair: FilePair, files: Mapping[str, Future[Tensor | str]]) -> LoadedPair:
+def _load(pair: FilePair, files: Mapping[str, Tensor | str]) -> LoadedPair:
     if pair.problem:
         return LoadedPair(pair, None, pair.problem)
-    origin, recon = files[pair.origin].result(), files[pair.recon].result()
+    origin, recon = files[pair.origin], files[pair.recon]
     if isinstance(origin, str) or isinstance(recon, str):
         return LoadedPair(pair, None, origin if isinstance(origin, str) else str(recon))
     return LoadedPair(pair, (recon, origin))

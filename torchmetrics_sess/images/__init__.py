@@ -1,6 +1,15 @@
 """Images: tensors as users hand them in, and files as they lie in folders."""
 
-from torchmetrics_sess.images.files import FilePair, find_images, image_tensor, pair_files, read_image, read_pairs
+from torchmetrics_sess.images.files import (
+    FilePair,
+    find_images,
+    image_tensor,
+    pair_files,
+    read_image,
+    read_pairs,
+    read_shards,
+)
+from torchmetrics_sess.images.shards import find_shards
 from torchmetrics_sess.images.tensors import (
     NotFinite,
     OutOfRange,
@@ -17,10 +26,12 @@ __all__ = [
     "check_images",
     "check_pair",
     "find_images",
+    "find_shards",
     "float_images",
     "image_tensor",
     "pair_files",
     "prepare_images",
     "read_image",
     "read_pairs",
+    "read_shards",
 ]

@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from torchmetrics_sess.images.shards import IMAGES, read_bytes, read_samples
 
 # Pillow recognises these but cannot decode them itself, or only through another program.
 _NOT_DECODED = {"BUFR", "EMF", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -105,6 +108,33 @@ def read_pairs(path: Path) -> list[FilePair]:
     return pairs
 
 
+def read_shards(shards: Sequence[Path], name: str) -> list[FilePair]:
+    """Read which pairs of images are in shards: tar files as WebDataset has them, or tables.
+
+    - In a tar file, a sample has the fields ``origin`` and ``recon``: the members ``17.origin.png`` and
+      ``17.recon.jpg`` are the pair ``17``.
+    - In a Parquet or an Arrow file, a pair is a row with the columns ``origin`` and ``recon``: images of a Hugging Face
+      data set, bytes of image files, or paths. ``name`` or ``__key__``, and ``recon_folder``, are optional as in
+      ``read_pairs``.
+
+    Args:
+        shards: the files, in the order in which the pairs are to be.
+        name: what to call all of them together, where the pairs are in no group.
+
+    Returns:
+        The pairs, in their order; where an image is missing or a shard is broken, ``problem`` says so.
+
+    Raises:
+        ValueError: if there is no pair.
+        ModuleNotFoundError: if a shard is a table and pyarrow is not installed.
+    """
+    pairs = [pair for shard in shards for pair in _shard_pairs(shard, name)]
+    if all(pair.problem for pair in pairs):
+        example = "a sample is, for example, 17.origin.png and 17.recon.jpg"
+        raise ValueError(next((pair.problem for pair in pairs if pair.problem), f"{name} holds no pair: {example}"))
+    return pairs
+
+
 def find_images(folder: Path, on_skip: Callable[[str, str], None] | None = None) -> list[str]:
     """Find the files in ``folder`` and its subfolders whose extension is that of an image.
 
@@ -135,6 +165,7 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 h w"]:
     - 16-bit greyscale is rounded to 8 bits; Pillow itself cuts 16-bit colour to 8 bits.
     - CMYK and the other colour models are converted by Pillow's formulas.
     - Of an animation or a file with several pages, the first is read.
+    - A path may lead into a shard: see ``read_shards``.
 
     Raises:
         ValueError: if the file is missing, empty, truncated, no image, larger than Pillow takes for safe, or of pixels
@@ -142,7 +173,8 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 h w"]:
     """
     path = Path(path)
     try:
-        with Image.open(path) as image:
+        content = read_bytes(path)
+        with Image.open(path if content is None else BytesIO(content)) as image:
             return image_tensor(_as_rgb(ImageOps.exif_transpose(image)))
     # Decoders meet bytes that nobody vetted, and fail with whatever their parsing stumbles over.
     except Exception as error:
@@ -227,6 +259,16 @@ def _listed_pair(path: Path, row: dict[str, str | None], line: int) -> FilePair:
     )
 
 
+def _shard_pairs(shard: Path, group: str) -> Iterator[FilePair]:
+    try:
+        for sample in read_samples(shard):
+            origin, recon = (sample.images.get(image, "") for image in IMAGES)
+            problem = None if origin and recon else f"no partner in {shard}"
+            yield FilePair(sample.name, origin, recon, sample.group or group, problem)
+    except ValueError as error:
+        yield FilePair(shard.name, str(shard), "", group, str(error))
+
+
 def _find_some(folder: Path) -> tuple[list[str], dict[str, str]]:
     """Return the images of a folder, at least one, and why subfolders were skipped."""
     skipped: dict[str, str] = {}
@@ -261,7 +303,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 def _cause(error: Exception, path: Path) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "the file is empty" if path.stat().st_size == 0 else "it is no image that Pillow knows"
+        empty = path.is_file() and path.stat().st_size == 0
+        return "the file is empty" if empty else "it is no image that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     return str(error) or type(error).__name__
