@@ -29,6 +29,7 @@ QUICK: dict[str, Sequence[str]] = {
     "trust.robustness": ["--quick"],
     "cost.matching": ["--quick"],
     "cost.lite": ["--quick"],
+    "cost.loss": ["--quick"],
     "cost.profile_lite": ["--quick"],
     "cost.target_cache": ["--quick"],
     "cost.curve": ["--quick"],

@@ -83,13 +83,13 @@ class SmallMemory(SceneGraphExtractor):
         self.sizes: list[int] = []
         self.refused: list[weakref.ref[Tensor]] = []
 
-    def extract(self, images: list[Tensor], *, masks: bool = False) -> list[SceneGraph]:
+    def extract(self, images: list[Tensor], *, masks: bool = False, gradient: bool = False) -> list[SceneGraph]:
         assert not any(image() is not None for image in self.refused), "what did not fit is still there"
         if sum(image[0].numel() for image in images) > self.pixels:
             self.refused = [weakref.ref(image) for image in images]
             raise torch.OutOfMemoryError
         self.sizes.append(len(images))
-        return super().extract(images, masks=masks)
+        return super().extract(images, masks=masks, gradient=gradient)
 
 
 class NoWeights:

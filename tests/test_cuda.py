@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from small_lite import KNOWN, LITE, images, small_extractor
 from stub_extractor import ColourEncoder, stub_extractor, stub_images, stub_preset
 from torch import Tensor
 
-from torchmetrics_sess import SemanticSimilarityScore, explain, semantic_similarity_score
+from torchmetrics_sess import SemanticSimilarityLoss, SemanticSimilarityScore, explain, semantic_similarity_score
+from torchmetrics_sess.encoders.dino import DinoEncoder
 from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.precision import full_precision
+from torchmetrics_sess.segmenters.dino import DinoSegmenter
 
 CUDA = torch.device("cuda")
 IMAGES = stub_images(8)
@@ -76,3 +79,26 @@ def test_threads_leave_the_fast_modes_as_they_were() -> None:
         thread.join()
     assert all(torch.allclose(product, exact, atol=1e-3) for product in found)
     assert torch.equal(a @ b, fast)
+
+
+def test_a_loss_on_cuda_has_the_gradient_of_one_on_the_cpu() -> None:
+    preds, target = images(3, 1), images(3, 2)
+    gradients = []
+    for device in ("cpu", "cuda"):
+        extractor = small_extractor()
+        segmenter, encoder = extractor.segmenter, extractor.encoder
+        assert isinstance(segmenter, DinoSegmenter)
+        assert isinstance(encoder, DinoEncoder)
+        assert encoder.token_map is not None
+        segmenter.network.to(device)
+        constants = (constant.to(device) for constant in (encoder.token_mean, encoder.image_mean, encoder.token_map))
+        parts = segmenter, extractor.relation_model, DinoEncoder(*constants)
+        moved = SceneGraphExtractor(*parts, importance=extractor.importance, max_width=None)
+        loss = SemanticSimilarityLoss(extractor=moved, relation_similarity=KNOWN, matching=LITE.matching)
+        pixels = preds.to(device).requires_grad_()
+        value = loss(pixels, target)
+        assert value.device == pixels.device
+        value.backward()
+        assert pixels.grad is not None
+        gradients.append(pixels.grad.cpu())
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)

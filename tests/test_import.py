@@ -61,10 +61,12 @@ def test_the_public_names_are_those_of_the_specification() -> None:
         "Explanation",
         "SceneGraph",
         "SceneGraphExtractor",
+        "SemanticSimilarityLoss",
         "SemanticSimilarityScore",
         "__version__",
         "explain",
         "release_networks",
+        "semantic_similarity_loss",
         "semantic_similarity_score",
     }
     assert set(dir(torchmetrics_sess)) >= set(torchmetrics_sess.__all__)

@@ -13,8 +13,12 @@ from typing import Any, Literal
 import pytest
 import torch
 import torch.distributed
+from small_lite import Codec
 from stub_extractor import stub_images, stub_preset
 from torch import Tensor
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MetricCollection
 from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure, PeakSignalNoiseRatio
 
@@ -78,6 +82,18 @@ def measure_as_member(rank: int, run: str, metrics: dict[str, Any]) -> dict[str,
     return values
 
 
+def gradients_as_member(rank: int) -> dict[str, Tensor]:
+    """Return what a codec learns from its loss with images shared out among the processes, by the way of sharing."""
+    found = {}
+    for name, wrap in (("ddp", DistributedDataParallel), ("fsdp", fully_shard)):
+        codec = Codec()
+        wrapped: Any = wrap(codec)
+        wrapped(TARGET[rank::3]).backward()
+        gradient: Any = codec.layer.weight.grad
+        found[name] = gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+    return found
+
+
 def take_part(rank: int, folder: Path, metrics: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Be one of three processes, and return what it finds, by run."""
     torch.set_num_threads(1)
@@ -90,6 +106,7 @@ def take_part(rank: int, folder: Path, metrics: dict[str, dict[str, Any]]) -> di
         timeout=datetime.timedelta(seconds=60),
     )
     found = {run: measure_as_member(rank, run, metrics[run]) for run in RUNS}
+    found["learning"] = gradients_as_member(rank)
     torch.distributed.destroy_process_group()
     return found
 
@@ -162,3 +179,11 @@ def test_synchronised_on_every_step(outcomes: list[dict[str, Any]], scores: Tens
 def test_not_synchronised(outcomes: list[dict[str, Any]], scores: Tensor) -> None:
     for rank, values in enumerate(outcomes):
         torch.testing.assert_close(values["alone"], scores[rank], rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_learning_from_the_loss(way: str, all_outcomes: list[dict[str, dict[str, Any]]]) -> None:
+    codec = Codec()
+    codec(TARGET).backward()
+    for found in all_outcomes:
+        torch.testing.assert_close(found["learning"][way], codec.layer.weight.grad, rtol=1e-4, atol=1e-7)

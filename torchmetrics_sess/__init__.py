@@ -8,8 +8,9 @@ from torchmetrics_sess.__about__ import __version__
 if TYPE_CHECKING:
     from torchmetrics_sess.explanation import Explanation, explain
     from torchmetrics_sess.extractor import SceneGraphExtractor
-    from torchmetrics_sess.functional import semantic_similarity_score
+    from torchmetrics_sess.functional import semantic_similarity_loss, semantic_similarity_score
     from torchmetrics_sess.graph import SceneGraph
+    from torchmetrics_sess.loss import SemanticSimilarityLoss
     from torchmetrics_sess.metric import SemanticSimilarityScore
     from torchmetrics_sess.pool import release_networks
 
@@ -17,10 +18,12 @@ __all__ = [
     "Explanation",
     "SceneGraph",
     "SceneGraphExtractor",
+    "SemanticSimilarityLoss",
     "SemanticSimilarityScore",
     "__version__",
     "explain",
     "release_networks",
+    "semantic_similarity_loss",
     "semantic_similarity_score",
 ]
 
@@ -28,9 +31,11 @@ _MODULES = {
     "Explanation": "explanation",
     "SceneGraph": "graph",
     "SceneGraphExtractor": "extractor",
+    "SemanticSimilarityLoss": "loss",
     "SemanticSimilarityScore": "metric",
     "explain": "explanation",
     "release_networks": "pool",
+    "semantic_similarity_loss": "functional",
     "semantic_similarity_score": "functional",
 }
 

@@ -108,6 +108,17 @@ class Extraction:
         graphs |= extracted
         return [(graphs[preds], graphs[target]) for preds, target in labels]
 
+    def originals(self, targets: Sequence[Tensor]) -> list[Graph]:
+        """Return the graphs of originals alone, in order: those that are kept, and for the rest new ones."""
+        labels = self._labels(targets)
+        graphs: dict[str, Graph] = dict(self._cache.find(labels)) if self._cache else {}
+        wanted = {label: target for label, target in zip(labels, targets, strict=True) if label not in graphs}
+        extracted = dict(zip(wanted, self._extract(list(wanted.values())), strict=True))
+        if self._cache:
+            self._cache.keep({label: graph for label, graph in extracted.items() if isinstance(graph, SceneGraph)})
+        graphs |= extracted
+        return [graphs[label] for label in labels]
+
     def _labels(self, targets: Sequence[Tensor]) -> list[str]:
         """Return what tells originals apart: with a cache, what they hold."""
         if self._cache is None:

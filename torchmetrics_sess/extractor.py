@@ -82,17 +82,33 @@ class SceneGraphExtractor:
         """
         return self.extract(prepare_images(images, "images"), masks=masks)
 
-    def extract(self, images: list[Image], *, masks: bool = False) -> list[SceneGraph]:
-        """Do what a call does, for images that ``torchmetrics_sess.images.prepare_images`` has already checked."""
+    def extract(self, images: list[Image], *, masks: bool = False, gradient: bool = False) -> list[SceneGraph]:
+        """Do what a call does, for images that ``torchmetrics_sess.images.prepare_images`` has already checked.
+
+        Args:
+            images: as they are checked.
+            masks: as for a call.
+            gradient: whether features, centers and importance of the graphs can be differentiated by the images, which
+                takes stages that can: see ``torchmetrics_sess.stages``. Relations are discrete, and their confidence is
+                held fixed.
+        """
         if self.device is not None:
             images = to_device(images, self.device)
-        with full_precision(images[0].device):
+        with full_precision(images[0].device, gradient=gradient):
             images = [limit_width(image, self.max_width) for image in images]
             segmentations = self.segmenter(images)
-            return self.describe(images, segmentations, self.relation_model(segmentations), masks=masks)
+            with torch.no_grad():
+                relations = self.relation_model(segmentations)
+            return self.describe(images, segmentations, relations, masks=masks, gradient=gradient)
 
     def describe(
-        self, images: list[Image], segmentations: list[Segmentation], relations: list[Relations], *, masks: bool = False
+        self,
+        images: list[Image],
+        segmentations: list[Segmentation],
+        relations: list[Relations],
+        *,
+        masks: bool = False,
+        gradient: bool = False,
     ) -> list[SceneGraph]:
         """Embed and weigh objects whose masks and relations are there already.
 
@@ -101,8 +117,9 @@ class SceneGraphExtractor:
             segmentations: of these images, as a segmenter gives them.
             relations: of these segmentations; objects that these leave out are left out.
             masks: as for a call.
+            gradient: as for ``extract``.
         """
-        with full_precision(images[0].device):
+        with full_precision(images[0].device, gradient=gradient):
             segmentations = [
                 dataclasses.replace(segmentation, valid=relation.valid)
                 for segmentation, relation in zip(segmentations, relations, strict=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.images import NotFinite, OutOfRange
+from torchmetrics_sess.loss import check_differentiable, pair_losses, reduce_losses
 from torchmetrics_sess.matching import MatchingConfig
 from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.presets import Preset
@@ -159,3 +160,73 @@ def semantic_similarity_score(
     if return_std:
         return value, counted.std(correction=0).float().to(where)
     return value
+
+
+def semantic_similarity_loss(
+    preds: Images,
+    target: Images,
+    preset: str | Path | Preset = "lite",
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    extractor: SceneGraphExtractor | None = None,
+    relation_similarity: Float[Tensor, "p p"] | None = None,
+    matching: MatchingConfig | None = None,
+    reduction: Reduction = "mean",
+    data_range: Sequence[float | int] = (0.0, 1.0),
+    out_of_range: OutOfRange = "raise",
+    batch_size: int = 8,
+    device: torch.device | str | None = None,
+) -> Float[Tensor, "*n"]:
+    """Return 1 - SeSS of every pair, with its gradient by ``preds``: see ``torchmetrics_sess.SemanticSimilarityLoss``.
+
+    As for ``semantic_similarity_score``, the networks stay in memory for the next call.
+
+    Args:
+        preds: ``[N, 3, H, W]``, or ``[N, 1, H, W]`` for greyscale, or a list of images of any sizes; floating point
+            within ``data_range``.
+        target: as many images, uint8 or floating point; their sizes may differ from those of ``preds``.
+        preset: name of a preset, path of a YAML file, or a ``torchmetrics_sess.presets.Preset``.
+        overrides: settings of the preset to change, by dotted name, such as ``{"matching.exponent": 1.0}``.
+        extractor: a ready-made extractor in place of a preset's; needs ``relation_similarity``.
+        relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
+        matching: settings of matching beside ``extractor``, by default the published ones.
+        reduction: ``"mean"`` or ``"sum"`` over the pairs; ``"none"`` or ``None`` for a loss per pair.
+        data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
+        out_of_range: what values beyond ``data_range`` are: ``"raise"`` for an error, or ``"clamp"`` for its nearer
+            end, where the gradient is 0.
+        batch_size: how many images of ``preds`` are differentiated at once, which bounds memory and changes no value.
+        device: where the networks work; by default, where ``preds`` are.
+
+    Returns:
+        The loss, 0 for equal meaning: a float32 scalar, or ``[N]`` if not reduced, on the device of ``preds``.
+
+    Raises:
+        ValueError: for a preset or extractor that has no gradient, images of a wrong shape or range, or a setting that
+            is unknown or out of range.
+        TypeError: for images or settings of a wrong type.
+
+    Examples:
+        >>> import torch
+        >>> from torchmetrics_sess import semantic_similarity_loss
+        >>> images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> preds = images.flip(3).requires_grad_()
+        >>> semantic_similarity_loss(preds, images).backward()
+        >>> bool(preds.grad.isfinite().all()), bool(preds.grad.any())
+        (True, True)
+    """
+    check_reduction(reduction)
+    scorer = Scorer(
+        preset,
+        overrides=overrides,
+        extractor=extractor,
+        relation_similarity=relation_similarity,
+        matching=matching,
+        data_range=data_range,
+        out_of_range=out_of_range,
+        batch_size=batch_size,
+    )
+    check_differentiable(scorer)
+    losses = pair_losses(scorer, preds, target, device)
+    if scorer.preset is not None:
+        keep_networks(scorer.preset, torch.device(device or device_of(preds)))
+    return reduce_losses(losses, reduction)

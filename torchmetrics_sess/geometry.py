@@ -51,7 +51,7 @@ def mask_centers(masks: Bool[Tensor, "*b n h w"] | Float[Tensor, "*b n h w"]) ->
         masks: pixels of the objects, or how far every pixel belongs to each, ``[*b, n, h, w]``.
 
     Returns:
-        float32 in [0, 1), ``[*b, n, 2]``; (0.5, 0.5) for an empty mask.
+        in [0, 1), ``[*b, n, 2]``, float64 if ``masks`` are and float32 otherwise; (0.5, 0.5) for an empty mask.
 
     Examples:
         >>> import torch
@@ -66,8 +66,9 @@ def mask_centers(masks: Bool[Tensor, "*b n h w"] | Float[Tensor, "*b n h w"]) ->
     columns = torch.arange(width, device=masks.device).expand(height, width)
     sums = mask_sums(masks, torch.stack([rows, columns, torch.ones_like(rows)]))
     totals, areas = sums[..., :2], sums[..., 2:]
-    centers = totals / areas / sums.new_tensor([height, width])
-    return torch.where(areas > 0, centers, 0.5).float()
+    # Where nothing is divided by 0, no gradient is NaN either.
+    centers = totals / areas.where(areas > 0, 1) / sums.new_tensor([height, width])
+    return torch.where(areas > 0, centers, 0.5).to(torch.promote_types(masks.dtype, torch.float32))
 
 
 def mask_boxes(masks: Bool[Tensor, "*b h w"]) -> Int64[Tensor, "*b 4"]:

@@ -163,14 +163,14 @@ def object_importance(
     mass = mask_sums(masks, focus_saliency(saliency, config)[..., None, :, :])[..., 0]
     if valid is None:
         valid = torch.ones_like(mass, dtype=torch.bool)
-    salience = _shares(mass ** (1 / config.k1), valid)
+    salience = _shares(_root(mass, config.k1), valid)
 
     pair = salience[..., :, None] + salience[..., None, :]
-    part = torch.where(pair > 0, salience[..., :, None] / pair, 0.5)
+    part = _quotient(salience[..., :, None], pair, 0.5)
     itself = torch.eye(masks.shape[-3], dtype=torch.bool, device=masks.device)
     related = valid[..., :, None] & valid[..., None, :] & ~itself & (confidence > 0)
     strength = torch.where(related, confidence.to(mass.dtype), 0)
-    relation = _shares(((strength + strength.mT) * part).sum(-1) ** (1 / config.k2), valid)
+    relation = _shares(_root(((strength + strength.mT) * part).sum(-1), config.k2), valid)
 
     importance = config.k3 * salience + (1 - config.k3) * relation
     return _shares(importance.clamp_min(_FLOOR), valid).to(torch.promote_types(saliency.dtype, torch.float32))
@@ -194,7 +194,7 @@ def focus_saliency(saliency: Float[Tensor, "*b h w"], config: ImportanceConfig) 
         return saliency
     above = (saliency - config.threshold * saliency.mean((-2, -1), keepdim=True)).clamp_min(0)
     highest = above.amax((-2, -1), keepdim=True)
-    return (torch.where(highest > 0, above / highest, 1) + config.floor) ** config.focus
+    return (_quotient(above, highest, 1.0) + config.floor) ** config.focus
 
 
 def _check_shapes(saliency: Tensor, masks: Tensor, confidence: Tensor, valid: Tensor | None) -> None:
@@ -217,8 +217,18 @@ def _shares(weights: Float[Tensor, "*b n"], valid: Bool[Tensor, "*b n"]) -> Floa
     """Scale the weights of the valid slots to sum 1; equal shares where all of them are 0."""
     objects = valid.to(weights.dtype)
     weights = weights * objects
-    total = weights.sum(-1, keepdim=True)
-    return torch.where(total > 0, weights / total, objects / objects.sum(-1, keepdim=True).clamp_min(1))
+    equal = objects / objects.sum(-1, keepdim=True).clamp_min(1)
+    return _quotient(weights, weights.sum(-1, keepdim=True), equal)
+
+
+def _quotient(part: Tensor, whole: Tensor, otherwise: Tensor | float) -> Tensor:
+    """Return ``part / whole``, or ``otherwise`` where ``whole`` is 0: there, a division would make gradients NaN."""
+    return torch.where(whole > 0, part / whole.where(whole > 0, 1), otherwise)
+
+
+def _root(values: Tensor, degree: float) -> Tensor:
+    """Return a root whose slope is 0, not infinite, at 0."""
+    return values.where(values > 0, 1) ** (1 / degree) * (values > 0)
 
 
 def _thumbnail(images: Shaped[Tensor, "b 3 h w"]) -> Int[Tensor, "b 64 64"]:

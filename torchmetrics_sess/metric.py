@@ -53,6 +53,9 @@ class SemanticSimilarityScore(Metric):
       warning of TorchMetrics.
 
     Note:
+        The value has no gradient: for a training, there is ``torchmetrics_sess.SemanticSimilarityLoss``.
+
+    Note:
         In a distributed run, Lightning's samplers repeat some images so that all processes have as many, and these
         count twice, in this metric as in any other. And as with any other, a process that has seen no image since its
         last ``compute`` returns that value again without asking the others, who would wait for it in vain; where that
@@ -110,6 +113,7 @@ class SemanticSimilarityScore(Metric):
         ['SeSS', 'preset:lite']
     """
 
+    # It counts in integers. ``SemanticSimilarityLoss`` has a gradient.
     is_differentiable: bool = False
     higher_is_better: bool = True
     full_state_update: bool = False

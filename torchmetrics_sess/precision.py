@@ -14,7 +14,7 @@ Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 @contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device, *, gradient: bool = False) -> Iterator[None]:
     """Run a block in float32 without gradients, autocast or TensorFloat-32, and restore the caller's choices.
 
     Training code often turns on ``autocast``, ``torch.set_float32_matmul_precision("high")`` or, as Lightning does for
@@ -22,10 +22,14 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
     What belongs to the whole process is chosen by the first of blocks that overlap, in whatever threads, and restored
     by the last.
+
+    Args:
+        device: where the block computes.
+        gradient: whether to record gradients after all.
     """
     library = "cuda" if device.type == "cuda" else "cpu"
     with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.set_grad_enabled(gradient))
         if torch.amp.is_autocast_available(device.type):
             stack.enter_context(torch.autocast(device.type, enabled=False))
         stack.enter_context(_while_any_runs("dtype", _choose_float32))

@@ -19,6 +19,7 @@ from torchmetrics_sess.config import describe
 from torchmetrics_sess.engine import Extraction, ImagePair, Room, match_batches
 from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.fingerprint import computing_dtypes, fingerprint
+from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import NotFinite, OutOfRange, check_images, check_pair
 from torchmetrics_sess.matching import MatchingConfig, MatchResult
 from torchmetrics_sess.pool import GivenNetworks, Networks, NetworkSource, PooledNetworks
@@ -171,10 +172,26 @@ class Scorer:
             image fits into memory.
         """
         networks = self.networks.on(device)
-        recipe = self._recipe(networks.extractor.device or device) if self.cache else ""
-        extract = Extraction(networks.extractor, self.data_range, self._room, self.cache, recipe, device)
+        extract = self._extraction(networks, device)
         for matches in match_batches(batches, extract, self.predicate_similarity(networks), self.matching):
             yield [self._score(match) if isinstance(match, MatchResult) else match for match in matches]
+
+    def originals(self, targets: Sequence[Tensor], device: torch.device) -> list[SceneGraph]:
+        """Return the scene graphs of originals, in order: those that the cache keeps, and for the rest new ones.
+
+        Args:
+            targets: as ``check`` returns them.
+            device: as for ``stream``.
+
+        Raises:
+            torch.OutOfMemoryError: if not even a single image fits into memory.
+        """
+        graphs: list[SceneGraph] = []
+        for graph in self._extraction(self.networks.on(device), device).originals(targets):
+            if isinstance(graph, torch.OutOfMemoryError):
+                raise graph
+            graphs.append(graph)
+        return graphs
 
     def predicate_similarity(self, networks: Networks) -> Float[Tensor, "p p"]:
         """Return how alike two predicates are."""
@@ -250,6 +267,10 @@ class Scorer:
                 stacklevel=3,
             )
         self._skipped_some = True
+
+    def _extraction(self, networks: Networks, device: torch.device) -> Extraction:
+        recipe = self._recipe(networks.extractor.device or device) if self.cache else ""
+        return Extraction(networks.extractor, self.data_range, self._room, self.cache, recipe, device)
 
     def _score(self, match: MatchResult) -> float:
         return match.score if self.baseline is None else rescale_score(match.score, self.baseline)

@@ -3,6 +3,9 @@
 Data flows one way: images → masks → relations → embeddings → scene graphs. Every batch type here holds images that
 share one working size, with objects padded to a common number; a stage receives and returns a list of such batches, so
 that it may work on all images of an update at once. Images between stages are float32 RGB in [0, 1] on the device.
+
+A segmenter or encoder through which gradients flow, from what it returns to the pixels that it was given, says so by an
+attribute ``differentiable`` that is true; ``torchmetrics_sess.SemanticSimilarityLoss`` asks for it.
 """
 
 from __future__ import annotations

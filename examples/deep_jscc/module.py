@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,9 @@ from torchmetrics import MetricCollection
 from examples.deep_jscc.channel import ChannelName, draw_gains, equalize, normalize_power, received_snr, transmit
 from examples.deep_jscc.network import BLOCK, Decoder, Encoder
 from examples.quality import quality_metrics
+from torchmetrics_sess import SemanticSimilarityLoss
+
+LossName: TypeAlias = Literal["mse", "mse+sess"]
 
 
 class Condition(NamedTuple):
@@ -45,6 +48,11 @@ class DeepJSCC(LightningModule):
         snr: SNRs in dB to validate and test at.
         draws: gains that each photograph meets in the test of a fading channel.
         preset: of the semantic similarity score.
+        loss: what to learn from: ``"mse"``, or ``"mse+sess"`` for the same and ``1 - SeSS``. The latter needs crops
+            that show something, see ``examples/deep_jscc/losses.py``.
+        sess_weight: of ``1 - SeSS`` beside the logarithm of the squared error, of which 0.23 is 1 dB of PSNR.
+        sess_image_size: what the network of the loss sees, in pixels a side: less than that of the metric takes less
+            time.
     """
 
     def __init__(
@@ -57,6 +65,9 @@ class DeepJSCC(LightningModule):
         snr: Sequence[float] = (-5.0, 0.0, 5.0, 10.0, 15.0),
         draws: int = 4,
         preset: str = "lite",
+        loss: LossName = "mse",
+        sess_weight: float = 4.0,
+        sess_image_size: int = 168,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -66,6 +77,12 @@ class DeepJSCC(LightningModule):
         self.training_snr = training_snr
         self.draws = draws
         self.preset = preset
+        self.sess_weight = sess_weight
+        self.sess_loss: SemanticSimilarityLoss | None = None
+        if loss == "mse+sess":
+            # What is received may leave [0, 1].
+            overrides = {"segmenter.image_size": sess_image_size}
+            self.sess_loss = SemanticSimilarityLoss(preset, overrides=overrides, out_of_range="clamp")
         self.bandwidth_ratio = symbols / (3 * BLOCK**2)
         self.val_conditions = [Condition("awgn", value) for value in snr]
         self.test_conditions = self.val_conditions + [Condition("rayleigh", value) for value in snr]
@@ -108,6 +125,10 @@ class DeepJSCC(LightningModule):
         received = self(batch, snr, "rayleigh" if batch_index % 2 else "awgn")
         # The logarithm, as in PSNR: otherwise crops with much detail or noise would be all that is learnt from.
         loss: Tensor = (received - batch).square().mean((1, 2, 3)).add(1e-5).log().mean()
+        if self.sess_loss is not None:
+            sess = self.sess_loss(received, batch)
+            self.log("train/sess_loss", sess)
+            loss = loss + self.sess_weight * sess
         self.log("train/loss", loss, prog_bar=True)
         return loss
 

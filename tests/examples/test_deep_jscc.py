@@ -6,7 +6,7 @@ import csv
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 
 from examples.deep_jscc.channel import normalize_power
 from examples.deep_jscc.data import TRAINING, VALIDATION, PhotographData, RandomCrops
-from examples.deep_jscc.module import DeepJSCC
+from examples.deep_jscc.losses import NAMES, draw
+from examples.deep_jscc.module import DeepJSCC, LossName
 from examples.deep_jscc.train import main
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,32 @@ def test_it_learns_to_send_through_noise() -> None:
     Trainer(accelerator="cpu", max_epochs=60, logger=False, **quiet).fit(model, crops)
     assert error(10.0) < before / 4
     assert error(20.0) < error(10.0) < error(0.0)
+
+
+def test_it_learns_from_the_score_too(tmp_path: Path) -> None:
+    preset = yaml.safe_load((ROOT / "configs" / "presets" / "lite.yaml").read_text())
+    preset["segmenter"]["seeds_per_side"] = 4
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(preset))
+    learned = {}
+    for loss in get_args(LossName):
+        torch.manual_seed(0)
+        model = DeepJSCC(4, 8, 1, snr=[10.0], preset=str(tmp_path / "small.yaml"), loss=loss, sess_image_size=56)
+        assert not [name for name in model.state_dict() if not name.startswith(("encoder", "decoder"))]
+        crops: DataLoader[Tensor] = DataLoader(images(2), batch_size=2)  # type: ignore[arg-type]
+        quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
+        Trainer(accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False, **quiet).fit(model, crops)
+        learned[loss] = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    assert learned["mse+sess"].isfinite().all()
+    assert not torch.equal(learned["mse"], learned["mse+sess"])
+
+
+def test_curves_of_the_two_losses() -> None:
+    rows = [
+        {"trained": name, "snr_db": snr, "psnr": 20.0, "ms_ssim": 0.9, "sess": 0.8, "sess_0_1": 0.7}
+        for name in NAMES.values()
+        for snr in (0.0, 10.0)
+    ]
+    assert [len(panel.lines) for panel in draw(rows).axes] == [3] * 4
 
 
 def test_no_photograph_is_trained_and_validated_on() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
+from math import isfinite, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def curves_of(rows: Iterable[Row], axis: str) -> tuple[list[Curve], list[str]]:
         known = dict.fromkeys(metric for line in table for row in line for metric in row.metrics if metric not in AXES)
         metrics = {"sess": _matrix([[row.score or 0.0 for row in line] for line in table])}
         for metric in known:
-            if all(metric in row.metrics for line in table for row in line):
+            if not any(isnan(row.metrics.get(metric, nan)) for line in table for row in line):
                 metrics[metric] = _matrix([[row.metrics[metric] for row in line] for line in table])
             else:
                 notes.append(f"{metric} of {codec} is left out: some images have no value")

@@ -46,6 +46,7 @@ class DinoEncoderConfig:
     """
 
     kind: ClassVar[str] = "dino"
+    differentiable: ClassVar[bool] = True
 
     descriptors: Release = setting("lite", short="")
 
@@ -85,6 +86,8 @@ class DinoEncoder:
         image_mean: mean descriptor of whole images.
         token_map: linear map of centred descriptors of regions; ``None`` leaves them as they are.
     """
+
+    differentiable = True
 
     def __init__(
         self,

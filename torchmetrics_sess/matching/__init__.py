@@ -1,6 +1,19 @@
 """Two scene graphs in, one score out: the last stage, after Fan et al. (IEEE IoT-J 2024, arXiv 2406.03865)."""
 
 from torchmetrics_sess.matching.config import MatchingConfig
-from torchmetrics_sess.matching.pairs import MatchResult, match_graph_pairs, match_graphs
+from torchmetrics_sess.matching.pairs import (
+    GraphGradient,
+    MatchResult,
+    differentiate_graph_pairs,
+    match_graph_pairs,
+    match_graphs,
+)
 
-__all__ = ["MatchResult", "MatchingConfig", "match_graph_pairs", "match_graphs"]
+__all__ = [
+    "GraphGradient",
+    "MatchResult",
+    "MatchingConfig",
+    "differentiate_graph_pairs",
+    "match_graph_pairs",
+    "match_graphs",
+]

@@ -341,6 +341,7 @@ def match(
     transport: bool,
     slack: float,
     lower: bool,
+    history: Array,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Match two scene graphs.
 
@@ -358,6 +359,7 @@ def match(
         transport: whether importance is a mass to be transported, rather than a weight of one-to-one matches.
         slack: share of its own mass that a node may take in beyond it, with transport.
         lower: whether, with slack, the direction that gains less counts, rather than the mean of both.
+        history: receives the similarity before each update, of as many as it has room for, ``[t, n_a, n_b]``.
 
     Returns:
         the final similarity, the weight of every pair in the graph score, and which pairs are matched (where
@@ -382,6 +384,8 @@ def match(
 
     similarity = initial.copy()
     for iteration in range(iterations):
+        if iteration < len(history):
+            history[iteration] = similarity
         # The first update reads the initial similarity in either order: the published numbers were made so.
         source = similarity.copy() if synchronous or iteration == 0 else similarity
         for i in range(n_a):
@@ -478,3 +482,257 @@ def match(
         return similarity, plan, plan, none_a, none_b
     plan, matched, left_a, left_b = _assign_graphs(similarity, importance_a, importance_b, gain, flow, numbers, links)
     return similarity, plan, matched, left_a, left_b
+
+
+@compiled
+def _match_shares(
+    gain: Array,
+    row_share: Array,
+    column_share: Array,
+    transport: bool,
+    slack: float,
+    lower: bool,
+    share_of_rows: float,
+    rows: int,
+    columns: int,
+    plan: Array,
+    row_price: Array,
+    column_price: Array,
+    turned: Array,
+    flow: Array,
+    capacity: Array,
+    numbers: Array,
+    links: Indices,
+) -> tuple[float, float]:
+    """Match rows with columns in both directions, and differentiate the mean of what the two directions gain.
+
+    At the best matching, the derivative by the gains is the matching itself, and that by the masses is their price (the
+    envelope theorem, and duality).
+
+    Args:
+        gain: similarity of every row and column.
+        row_share: mass or weight of the rows.
+        column_share: of the columns.
+        transport: as for ``match``.
+        slack: likewise.
+        lower: likewise.
+        share_of_rows: weight of the first direction in the mean, unless ``lower`` chooses one of the two.
+        rows: how many rows count.
+        columns: how many columns count.
+        plan: receives the derivative by ``gain``.
+        row_price: receives the derivative by ``row_share``.
+        column_price: receives the derivative by ``column_share``.
+        turned: scratch, ``[>= columns and rows, >= columns and rows]``.
+        flow: likewise.
+        capacity: scratch, ``[>= columns and rows]``.
+        numbers: scratch, as for ``_route``.
+        links: likewise.
+
+    Returns:
+        the gain of either direction.
+    """
+    if transport:
+        for column in range(columns):
+            capacity[column] = np.floor((1.0 + slack) * column_share[column] * GRID) / GRID
+        by_row = _route(gain, row_share, capacity, rows, columns, plan, numbers, links)
+        row_price[:rows] = numbers[0, :rows]
+        column_price[:columns] = (1.0 + slack) * numbers[1, :columns]
+        if slack == 0.0:
+            return by_row, by_row
+        for row in range(rows):
+            capacity[row] = np.floor((1.0 + slack) * row_share[row] * GRID) / GRID
+            for column in range(columns):
+                turned[column, row] = gain[row, column]
+        by_column = _route(turned, column_share, capacity, columns, rows, flow, numbers, links)
+        if lower:
+            share_of_rows = 1.0 if by_row <= by_column else 0.0
+        for row in range(rows):
+            price = (1.0 + slack) * numbers[1, row]
+            row_price[row] = share_of_rows * row_price[row] + (1.0 - share_of_rows) * price
+            for column in range(columns):
+                plan[row, column] = share_of_rows * plan[row, column] + (1.0 - share_of_rows) * flow[column, row]
+        for column in range(columns):
+            price = numbers[0, column]
+            column_price[column] = share_of_rows * column_price[column] + (1.0 - share_of_rows) * price
+        return by_row, by_column
+
+    swap = rows > columns
+    ones = np.ones(max(rows, columns))
+    row_price[:rows] = 0.0
+    column_price[:columns] = 0.0
+    plan[:rows, :columns] = 0.0
+    gained = np.empty(2)
+    for direction in range(2):
+        part = share_of_rows if direction == 0 else 1.0 - share_of_rows
+        for row in range(rows):
+            for column in range(columns):
+                weighted = gain[row, column] * (row_share[row] if direction == 0 else column_share[column])
+                if swap:
+                    turned[column, row] = weighted
+                else:
+                    turned[row, column] = weighted
+        gained[direction] = _route(turned, ones, ones, min(rows, columns), max(rows, columns), flow, numbers, links)
+        for row in range(rows):
+            for column in range(columns):
+                if (flow[column, row] if swap else flow[row, column]) > 0.0:
+                    if direction == 0:
+                        plan[row, column] += part * row_share[row]
+                        row_price[row] += part * gain[row, column]
+                    else:
+                        plan[row, column] += part * column_share[column]
+                        column_price[column] += part * gain[row, column]
+    return gained[0], gained[1]
+
+
+@compiled
+def match_gradient(
+    similarity: Array,
+    history: Array,
+    relation_a: Indices,
+    relation_b: Indices,
+    importance_a: Array,
+    importance_b: Array,
+    relation_similarity: Array,
+    alpha: float,
+    beta: float,
+    synchronous: bool,
+    transport: bool,
+    slack: float,
+    lower: bool,
+) -> tuple[Array, Array, Array]:
+    """Differentiate the graph score of ``match``, going through its updates from the last to the first.
+
+    Args:
+        similarity: the final one, as ``match`` returns it.
+        history: that before each update, as ``match`` writes it.
+        relation_a: as for ``match``, and so are all others.
+        relation_b: likewise.
+        importance_a: likewise.
+        importance_b: likewise.
+        relation_similarity: likewise.
+        alpha: likewise.
+        beta: likewise.
+        synchronous: likewise.
+        transport: likewise.
+        slack: likewise.
+        lower: likewise.
+
+    Returns:
+        the derivatives by the initial similarity ``[n_a, n_b]``, and by either importance, ``[n_a]`` and ``[n_b]``.
+    """
+    n_a, n_b = similarity.shape
+    size = max(n_a, n_b)
+    benefit = np.empty((size, size))
+    plan = np.empty((size, size))
+    turned = np.empty((size, size))
+    flow = np.empty((size, size))
+    capacity = np.empty(size)
+    numbers = np.empty((4, size))
+    links = np.empty((4, size), np.int64)
+    row_share = np.empty(size)
+    column_share = np.empty(size)
+    row_price = np.empty(size)
+    column_price = np.empty(size)
+
+    if transport:
+        _masses(importance_a, n_a, row_share)
+        _masses(importance_b, n_b, column_share)
+        share_of_rows = 0.5
+    else:
+        row_share[:n_a] = importance_a
+        column_share[:n_b] = importance_b
+        share_of_rows = n_a / (n_a + n_b)
+    _match_shares(
+        similarity,
+        row_share,
+        column_share,
+        transport,
+        slack,
+        lower,
+        share_of_rows,
+        n_a,
+        n_b,
+        plan,
+        row_price,
+        column_price,
+        turned,
+        flow,
+        capacity,
+        numbers,
+        links,
+    )
+    by_similarity = plan[:n_a, :n_b].copy()
+    by_a = row_price[:n_a].copy()
+    by_b = column_price[:n_b].copy()
+    if transport:
+        by_a = (by_a - (by_a * row_share[:n_a]).sum()) / importance_a.sum()
+        by_b = (by_b - (by_b * column_share[:n_b]).sum()) / importance_b.sum()
+
+    start_a, neighbour_a, predicate_a, share_a = _neighbours(relation_a, importance_a)
+    start_b, neighbour_b, predicate_b, share_b = _neighbours(relation_b, importance_b)
+    for iteration in range(len(history) - 1, -1, -1):
+        before = history[iteration]
+        in_place = not synchronous and iteration > 0
+        source = before
+        by_updated = by_similarity.copy()
+        if in_place:
+            source = (history[iteration + 1] if iteration + 1 < len(history) else similarity).copy()
+            by_updated = by_similarity
+        # Backwards, so that in place every pair meets the similarities that it read when it was updated.
+        for i in range(n_a - 1, -1, -1):
+            edges_a = slice(start_a[i], start_a[i + 1])
+            degree_a = start_a[i + 1] - start_a[i]
+            for j in range(n_b - 1, -1, -1):
+                edges_b = slice(start_b[j], start_b[j + 1])
+                degree_b = start_b[j + 1] - start_b[j]
+                source[i, j] = before[i, j]
+                by_value = beta * by_updated[i, j]
+                by_similarity[i, j] -= by_value
+                if by_value == 0.0 or degree_a == 0 or degree_b == 0:
+                    continue
+                total_a = 0.0
+                total_b = 0.0
+                for k in range(degree_a):
+                    edge_a = start_a[i] + k
+                    total_a += importance_a[neighbour_a[edge_a]]
+                    for m in range(degree_b):
+                        edge_b = start_b[j] + m
+                        predicates_alike = relation_similarity[predicate_a[edge_a], predicate_b[edge_b]]
+                        similar = source[neighbour_a[edge_a], neighbour_b[edge_b]]
+                        benefit[k, m] = (1.0 - alpha) * similar + alpha * predicates_alike
+                for m in range(degree_b):
+                    total_b += importance_b[neighbour_b[start_b[j] + m]]
+                both = importance_a[i] + importance_b[j]
+                by_row, by_column = _match_shares(
+                    benefit,
+                    share_a[edges_a],
+                    share_b[edges_b],
+                    transport,
+                    slack,
+                    lower,
+                    importance_a[i] / both,
+                    degree_a,
+                    degree_b,
+                    plan,
+                    row_price,
+                    column_price,
+                    turned,
+                    flow,
+                    capacity,
+                    numbers,
+                    links,
+                )
+                if not (transport and lower):
+                    by_a[i] += by_value * (by_row - by_column) * importance_b[j] / both**2
+                    by_b[j] -= by_value * (by_row - by_column) * importance_a[i] / both**2
+                mean_a = (row_price[:degree_a] * share_a[edges_a]).sum()
+                mean_b = (column_price[:degree_b] * share_b[edges_b]).sum()
+                for k in range(degree_a):
+                    by_a[neighbour_a[start_a[i] + k]] += by_value * (row_price[k] - mean_a) / total_a
+                for m in range(degree_b):
+                    by_b[neighbour_b[start_b[j] + m]] += by_value * (column_price[m] - mean_b) / total_b
+                for k in range(degree_a):
+                    for m in range(degree_b):
+                        pair = neighbour_a[start_a[i] + k], neighbour_b[start_b[j] + m]
+                        by_similarity[pair] += by_value * (1.0 - alpha) * plan[k, m]
+    return by_similarity, by_a, by_b

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.matching.config import MatchingConfig
 
 RELEASED = MatchingConfig()
+_NO_HISTORY = np.empty((0, 0, 0))
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,22 @@ class MatchResult:
     assignment: list[tuple[int, int]]
     unmatched_a: Float64[Tensor, " n_a"]
     unmatched_b: Float64[Tensor, " n_b"]
+
+
+class GraphGradient(NamedTuple):
+    """Derivative of a score by what it reads of a scene graph, in double precision on the CPU.
+
+    Args:
+        features: ``[n, d]``.
+        centers: ``[n, 2]``.
+        importance: ``[n]``, each weight taken for itself: to scale all of them changes nothing.
+        image_feature: ``[e]``.
+    """
+
+    features: Float64[Tensor, "n d"]
+    centers: Float64[Tensor, "n 2"]
+    importance: Float64[Tensor, " n"]
+    image_feature: Float64[Tensor, " e"]
 
 
 def match_graphs(
@@ -134,22 +152,52 @@ def match_graph_pairs(
         >>> match_graph_pairs([], [], relation_similarity=torch.eye(56))
         []
     """
-    if len(graphs_a) != len(graphs_b):
-        raise ValueError(f"`graphs_a` and `graphs_b` must be as many, got {len(graphs_a)} and {len(graphs_b)}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"`threads` must be at least 1, got {threads}")
     predicates = _read_relation_similarity(relation_similarity)
-    problems = []
-    for k, (a, b) in enumerate(zip(graphs_a, graphs_b, strict=True)):
-        name_a, name_b = f"graphs_a[{k}]", f"graphs_b[{k}]"
-        nodes = _read(a, name_a, len(predicates)), _read(b, name_b, len(predicates))
-        problems.append(_pose(*nodes, config, name_a, name_b))
+    problems = [
+        _pose(a, b, config, f"graphs_a[{k}]", f"graphs_b[{k}]")
+        for k, (a, b) in enumerate(_read_pairs(graphs_a, graphs_b, len(predicates)))
+    ]
+    return _in_threads(lambda problem: _solve(problem, predicates, config), problems, threads)
 
-    workers = min(threads or torch.get_num_threads(), len(problems))
-    if workers <= 1:
-        return [_solve(problem, predicates, config) for problem in problems]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda problem: _solve(problem, predicates, config), problems))
+
+def differentiate_graph_pairs(
+    graphs_a: Sequence[SceneGraph],
+    graphs_b: Sequence[SceneGraph],
+    relation_similarity: Float[Tensor, "p q"],
+    config: MatchingConfig = RELEASED,
+    threads: int | None = None,
+) -> list[tuple[MatchResult, GraphGradient]]:
+    """Match many pairs of scene graphs, and differentiate every score by the first graph of its pair.
+
+    The derivative is exact wherever there is one: through all updates from neighbours, the final matching, and the
+    masses that it moves. What is discrete stays as it is: relations, and which of several equally good matchings is
+    taken. There the score has a kink, and what is returned is the slope on one of its sides.
+
+    Args:
+        graphs_a: as for ``match_graph_pairs``, and so are all others.
+        graphs_b: likewise.
+        relation_similarity: likewise.
+        config: likewise.
+        threads: likewise.
+
+    Returns:
+        For every pair what ``match_graph_pairs`` returns, and the derivative of its ``score``.
+
+    Raises:
+        ValueError: as for ``match_graph_pairs``.
+
+    Examples:
+        >>> differentiate_graph_pairs([], [], relation_similarity=torch.eye(56))
+        []
+    """
+    predicates = _read_relation_similarity(relation_similarity)
+    problems = [
+        (_pose(a, b, config, f"graphs_a[{k}]", f"graphs_b[{k}]"), a, b)
+        for k, (a, b) in enumerate(_read_pairs(graphs_a, graphs_b, len(predicates)))
+    ]
+    return _in_threads(
+        lambda problem: _differentiate(problem[0], problem[1], problem[2], predicates, config), problems, threads
+    )
 
 
 class _Nodes(NamedTuple):
@@ -205,6 +253,17 @@ def _read(graph: SceneGraph, name: str, predicates: int) -> _Nodes:
     return nodes._replace(importance=np.maximum(nodes.importance, np.finfo(np.float64).tiny))
 
 
+def _read_pairs(
+    graphs_a: Sequence[SceneGraph], graphs_b: Sequence[SceneGraph], predicates: int
+) -> list[tuple[_Nodes, _Nodes]]:
+    if len(graphs_a) != len(graphs_b):
+        raise ValueError(f"`graphs_a` and `graphs_b` must be as many, got {len(graphs_a)} and {len(graphs_b)}")
+    return [
+        (_read(a, f"graphs_a[{k}]", predicates), _read(b, f"graphs_b[{k}]", predicates))
+        for k, (a, b) in enumerate(zip(graphs_a, graphs_b, strict=True))
+    ]
+
+
 def _read_relation_similarity(relation_similarity: Tensor) -> NDArray[np.float64]:
     shape = list(relation_similarity.shape)
     if len(shape) != 2 or shape[0] != shape[1]:
@@ -256,16 +315,35 @@ def same_thing(cosine: NDArray[np.float64], center: float, width: float) -> NDAr
         >>> same_thing(np.array([-0.3, 0.0, 0.5, 1.0]), center=0.5, width=0.1).round(3)
         array([0. , 0. , 0.5, 1. ])
     """
-
-    def logistic(value: Any) -> Any:
-        return 1 / (1 + np.exp((center - value) / width))
-
-    lowest, highest = logistic(0.0), logistic(1.0)
-    probability: NDArray[np.float64] = (logistic(np.clip(cosine, 0, 1)) - lowest) / (highest - lowest)
+    lowest, highest = _logistic(0.0, center, width), _logistic(1.0, center, width)
+    probability: NDArray[np.float64] = (_logistic(np.clip(cosine, 0, 1), center, width) - lowest) / (highest - lowest)
     return probability
 
 
-def _solve(problem: _Problem, predicates: NDArray[np.float64], config: MatchingConfig) -> MatchResult:
+def same_thing_slope(cosine: NDArray[np.float64], center: float, width: float) -> NDArray[np.float64]:
+    """Return the derivative of ``same_thing``, which is 0 for cosines below 0.
+
+    Examples:
+        >>> same_thing_slope(np.array([-0.3, 0.0, 0.5, 1.0]), center=0.5, width=0.1).round(3)
+        array([0.   , 0.067, 2.534, 0.067])
+    """
+    lowest, highest = _logistic(0.0, center, width), _logistic(1.0, center, width)
+    value = _logistic(np.maximum(cosine, 0), center, width)
+    # Features of unit norm may have a cosine of a little more than 1.
+    slope: NDArray[np.float64] = np.where(cosine < 0, 0, value * (1 - value) / width / (highest - lowest))
+    return slope
+
+
+def _logistic(value: Any, center: float, width: float) -> Any:
+    return 1 / (1 + np.exp((center - value) / width))
+
+
+def _solve(
+    problem: _Problem,
+    predicates: NDArray[np.float64],
+    config: MatchingConfig,
+    history: NDArray[np.float64] = _NO_HISTORY,
+) -> MatchResult:
     # Only a caller that matches should wait for the compiler to load.
     from torchmetrics_sess.matching.kernel import match
 
@@ -283,6 +361,7 @@ def _solve(problem: _Problem, predicates: NDArray[np.float64], config: MatchingC
         config.assignment == "transport",
         float(config.slack),
         config.balance == "lower",
+        history,
     )
     graph_score = float((plan * similarity).sum())
     score = (1 - config.image_weight) * graph_score + config.image_weight * problem.image_score
@@ -296,3 +375,54 @@ def _solve(problem: _Problem, predicates: NDArray[np.float64], config: MatchingC
         unmatched_a=torch.from_numpy(unmatched_a),
         unmatched_b=torch.from_numpy(unmatched_b),
     )
+
+
+def _differentiate(
+    problem: _Problem, a: _Nodes, b: _Nodes, predicates: NDArray[np.float64], config: MatchingConfig
+) -> tuple[MatchResult, GraphGradient]:
+    from torchmetrics_sess.matching.kernel import match_gradient
+
+    history = np.empty((config.iterations, *problem.similarity.shape))
+    result = _solve(problem, predicates, config, history)
+    by_similarity, by_importance, _ = match_gradient(
+        result.similarity.numpy(),
+        history,
+        problem.relation_a,
+        problem.relation_b,
+        problem.importance_a,
+        problem.importance_b,
+        predicates,
+        float(config.alpha),
+        float(config.beta),
+        config.update_order == "synchronous",
+        config.assignment == "transport",
+        float(config.slack),
+        config.balance == "lower",
+    )
+    mean = (1 - config.image_weight) * result.graph_score + config.image_weight * result.image_score
+    by_mean = 1.0 if config.exponent == 1 else config.exponent * mean ** (config.exponent - 1) if mean > 0 else 0.0
+    by_similarity *= by_mean * (1 - config.image_weight)
+
+    cosine = a.features @ b.features.T
+    by_cosine = (1 - config.theta) * np.where(cosine < config.cosine_floor, 0, by_similarity)
+    if config.probability_center is not None:
+        by_cosine = by_cosine * same_thing_slope(cosine, config.probability_center, config.probability_width)
+    towards = by_similarity[:, :, None] * (b.centers[None, :] - a.centers[:, None])
+    by_image = by_mean * config.image_weight * float(a.image_feature @ b.image_feature >= config.cosine_floor)
+    gradient = GraphGradient(
+        features=torch.from_numpy(by_cosine @ b.features),
+        centers=torch.from_numpy(config.theta * towards.sum(1)),
+        importance=torch.from_numpy(by_importance * by_mean * (1 - config.image_weight)),
+        image_feature=torch.from_numpy(by_image * b.image_feature),
+    )
+    return result, gradient
+
+
+def _in_threads(function: Callable[[Any], T], problems: Sequence[Any], threads: int | None) -> list[T]:
+    if threads is not None and threads < 1:
+        raise ValueError(f"`threads` must be at least 1, got {threads}")
+    workers = min(threads or torch.get_num_threads(), len(problems))
+    if workers <= 1:
+        return [function(problem) for problem in problems]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, problems))

@@ -47,6 +47,7 @@ class DinoSegmenterConfig:
     """
 
     kind: ClassVar[str] = "dino"
+    differentiable: ClassVar[bool] = True
 
     image_size: int = setting(336, short="px")
     layer: int = setting(10, short="layer")
@@ -107,6 +108,8 @@ class DinoSegmenter:
         network: gives patch embeddings and a saliency map; used as it is, so freeze it and put it in eval mode first.
         config: settings.
     """
+
+    differentiable = True
 
     def __init__(self, network: DinoSaliencyNetwork, config: DinoSegmenterConfig | None = None) -> None:
         self.network = network
@@ -187,8 +190,8 @@ def soft_regions(
     b, rows, columns, d = patches.shape
     x = patches.reshape(b, rows * columns, d)
     x = functional.normalize(x - x.mean(1, keepdim=True), dim=-1)
-    row = (torch.arange(rows, device=x.device) + 0.5) / rows
-    column = (torch.arange(columns, device=x.device) + 0.5) / columns
+    row = (torch.arange(rows, device=x.device, dtype=x.dtype) + 0.5) / rows
+    column = (torch.arange(columns, device=x.device, dtype=x.dtype) + 0.5) / columns
     position = torch.cartesian_prod(row, column)
     cell = (position * seeds_per_side).long()
     seed = cell[:, 0] * seeds_per_side + cell[:, 1]
