@@ -34,7 +34,7 @@ def test_an_image_without_a_score_at_one_point_is_left_out_of_all() -> None:
 def test_a_metric_that_some_image_has_no_value_of_is_left_out(lost: dict[str, float]) -> None:
     rows = [
         row("x", "1", "a", bpp=1.0, ms_ssim=0.5),
-        row("x", "1", "b", **lost),
+        row("x", "1", "b", 0.5, "ok", **lost),
         row("x", "2", "a", bpp=2.0, ms_ssim=0.6),
     ]
     curves, notes = curves_of([*rows, row("x", "2", "b", bpp=2.0, ms_ssim=0.7)], "bpp")
