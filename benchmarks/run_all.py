@@ -4,8 +4,8 @@
 
 ``--quick`` takes under ten minutes on two cores: it shows every table, of fewer repetitions and sizes, and leaves
 ``results`` alone. For figures to quote, run it without, on a machine that does nothing else. Some scripts are left to
-you: ``trust.objects``, ``trust.planted``, ``trust.recognition``, ``trust.pasted`` and those of ``calibration`` need
-folders of photographs.
+you: ``trust.kodak``, ``trust.objects``, ``trust.planted``, ``trust.recognition``, ``trust.pasted`` and those of
+``calibration`` need folders of photographs.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ QUICK: dict[str, Sequence[str]] = {
     "cost.loss": ["--quick"],
     "cost.profile_lite": ["--quick"],
     "cost.target_cache": ["--quick"],
+    "cost.curve": ["--quick"],
     "cost.import_time": ["--quick"],
     "cost.memory": ["--quick"],
     "cost.ddp_scaling": ["--pairs", "8"],
@@ -46,7 +47,7 @@ QUICK: dict[str, Sequence[str]] = {
 }
 """The options of every script with ``--quick``."""
 
-ON_FOLDERS = {"trust.objects", "trust.planted", "trust.pasted", "trust.recognition"}
+ON_FOLDERS = {"trust.kodak", "trust.objects", "trust.pasted", "trust.planted", "trust.recognition"}
 """Scripts that report, but only on data that is not here."""
 
 FULL: dict[str, Sequence[str]] = {name: [] for name in QUICK} | {

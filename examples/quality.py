@@ -1,34 +1,17 @@
-"""What the examples measure of images, and what they leave behind: a table, and a figure of it."""
+"""What the examples measure of images, and what they leave behind: a table, and curves of it."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from torchmetrics import MetricCollection
 from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure, PeakSignalNoiseRatio
 
 from torchmetrics_sess import SemanticSimilarityScore
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-# Okabe and Ito's colours, which the colour-blind tell apart; markers tell the curves apart in black and white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-MARKERS = ("o", "s", "^", "D")
-STYLE: dict[Any, Any] = {
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 9,
-    "font.size": 8,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4,
-}
+from torchmetrics_sess.curves import Curve, plot_curves
 
 
 class Quality(NamedTuple):
@@ -75,38 +58,22 @@ def write_table(qualities: Sequence[Quality], path: Path, curve: str, x: str) ->
         csv.writer(file).writerows([header, *rows])
 
 
-def plot_curves(
-    qualities: Sequence[Quality], x_label: str, x_ticks: Sequence[float], x_scale: Literal["linear", "log"] = "linear"
-) -> Figure:
-    """Draw PSNR, MS-SSIM and SeSS side by side.
+def as_curves(qualities: Sequence[Quality], axis: str) -> list[Curve]:
+    """Return the curves that qualities are the points of; ``axis`` is what ``x`` is, ``"bpp"`` or ``"snr"``."""
+    by_name: dict[str, list[Quality]] = {}
+    for quality in qualities:
+        by_name.setdefault(quality.curve, []).append(quality)
+    return [
+        Curve.of_means(
+            name,
+            axis,
+            [point.x for point in points],
+            {metric: [getattr(point, metric) for point in points] for metric in ("sess", "psnr", "ms_ssim")},
+        )
+        for name, points in by_name.items()
+    ]
 
-    Args:
-        qualities: the points of all curves, in order along each curve.
-        x_label: what ``x`` is, with its unit.
-        x_ticks: where to mark its axis.
-        x_scale: how to divide it.
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 2.5), layout="constrained")
-        panels = figure.subplots(1, 3)
-        names = list(dict.fromkeys(quality.curve for quality in qualities))
-        for panel, (field, title) in zip(
-            panels, {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM", "sess": "SeSS"}.items(), strict=True
-        ):
-            for name, colour, marker in zip(names, COLOURS, MARKERS, strict=False):
-                points = [quality for quality in qualities if quality.curve == name]
-                panel.plot(
-                    [point.x for point in points],
-                    [getattr(point, field) for point in points],
-                    color=colour,
-                    marker=marker,
-                    label=name,
-                )
-            panel.set(title=title, xlabel=x_label, xscale=x_scale)
-            panel.minorticks_off()
-            panel.set_xticks(x_ticks, [f"{tick:g}" for tick in x_ticks])
-        panels[-1].legend(loc="lower right")
-    return figure
+def save_curves(curves: Sequence[Curve], path: Path) -> None:
+    """Draw SeSS, PSNR and MS-SSIM side by side."""
+    plot_curves(curves, ("sess", "psnr", "ms_ssim"), use="slides").savefig(path, dpi=110)

@@ -23,7 +23,8 @@ def run(*arguments: str) -> None:
     """Run a command; it takes ``STUB_SECONDS`` for every batch, so that there is time to kill it.
 
     The process of rank ``STUB_VICTIM`` is killed at its fourth batch; that of rank
-    ``STUB_REFUSES`` refuses to do its first.
+    ``STUB_REFUSES`` refuses to do its first. With ``STUB_NO_FIGURES``, no figure
+    becomes a file, which is what takes long.
     """
     extract = SceneGraphExtractor.extract
     batches = itertools.count()
@@ -42,6 +43,10 @@ def run(*arguments: str) -> None:
 
     vars(torchmetrics_sess.scoring)["load_preset"] = load
     type.__setattr__(SceneGraphExtractor, "extract", slowly)
+    if "STUB_NO_FIGURES" in os.environ:
+        from torchmetrics_sess.drawing import figures
+
+        vars(figures)["save_figure"] = lambda figure, path: path.touch()
     sys.argv[1:] = arguments
     main()
 

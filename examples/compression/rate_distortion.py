@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from PIL import Image, features
 
 from examples.photographs import load_photographs, pixels
-from examples.quality import Quality, plot_curves, quality_metrics, write_table
+from examples.quality import Quality, as_curves, quality_metrics, save_curves, write_table
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "china", "coffee", "flower", "motorcycle_left", "rocket")
 
@@ -92,8 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     write_table(qualities, options.out / "rate_distortion.csv", "codec", "bits_per_pixel")
-    figure = plot_curves(qualities, "rate (bits per pixel)", (0.1, 0.2, 0.5, 1, 2), "log")
-    figure.savefig(options.out / "rate_distortion.png", dpi=200)
+    save_curves(as_curves(qualities, "bpp"), options.out / "rate_distortion.png")
     print(f"written to {options.out}")
 
 

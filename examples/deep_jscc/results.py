@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from examples.deep_jscc.module import DeepJSCC
-from examples.quality import STYLE, Quality, plot_curves, write_table
+from examples.quality import Quality, as_curves, save_curves, write_table
 from torchmetrics_sess import semantic_similarity_score
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class WriteResults(Callback):
         ]
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_table(qualities, Path(folder) / "results.csv", "channel", "snr_db")
-        curves = plot_curves(qualities, "SNR (dB)", [condition.snr for condition in pl_module.val_conditions])
-        curves.savefig(Path(folder) / "curves.png", dpi=200)
+        save_curves(as_curves(qualities, "snr"), Path(folder) / "curves.png")
         pictures = draw_pictures(pl_module, self.photograph)
         pictures.savefig(Path(folder) / "pictures.png", dpi=140, pil_kwargs={"optimize": True})
         print(f"written to {folder}")
@@ -62,7 +61,6 @@ class WriteResults(Callback):
 
 def draw_pictures(model: DeepJSCC, photograph: Float[Tensor, "1 3 h w"], size: int = 112) -> Figure:
     """Draw a part of a photograph, as it is sent and as it is received through noise; the scores are of all of it."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     pictures = {"sent\n": photograph}
@@ -74,14 +72,13 @@ def draw_pictures(model: DeepJSCC, photograph: Float[Tensor, "1 3 h w"], size: i
         sess = semantic_similarity_score(received, photograph, model.preset).item()
         pictures[f"received at {condition.snr:g} dB\nPSNR {psnr:.1f} dB, SeSS {sess:.3f}"] = received
 
-    with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(1.69 * len(pictures), 2.1), layout="constrained")
-        for panel, (title, picture) in zip(figure.subplots(1, len(pictures)), pictures.items(), strict=True):
-            height, width = picture.shape[-2:]
-            # Where faces tend to be.
-            top, left = (height - size) // 6, (width - size) * 2 // 5
-            part = picture[0, :, top : top + size, left : left + size]
-            panel.imshow(part.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
-            panel.set_title(title, fontsize=8)
-            panel.set_axis_off()
+    figure = Figure(figsize=(1.69 * len(pictures), 2.1), layout="constrained")
+    for panel, (title, picture) in zip(figure.subplots(1, len(pictures)), pictures.items(), strict=True):
+        height, width = picture.shape[-2:]
+        # Where faces tend to be.
+        top, left = (height - size) // 6, (width - size) * 2 // 5
+        part = picture[0, :, top : top + size, left : left + size]
+        panel.imshow(part.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
+        panel.set_title(title, fontsize=8)
+        panel.set_axis_off()
     return figure

@@ -20,7 +20,7 @@ from torchvision.transforms.functional import to_pil_image
 from torchmetrics_sess import comparison, semantic_similarity_score
 from torchmetrics_sess.comparison import METRICS, image_metrics
 from torchmetrics_sess.images import read_image
-from torchmetrics_sess.report.results import read_results
+from torchmetrics_sess.results import read_results
 
 Sess = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("stub_networks", "no_other_weights")

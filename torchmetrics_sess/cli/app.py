@@ -15,6 +15,7 @@ from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.cli.agree import agree
 from torchmetrics_sess.cli.annotate import annotate
 from torchmetrics_sess.cli.compare import compare
+from torchmetrics_sess.cli.curve import curve
 from torchmetrics_sess.cli.demo import demo
 from torchmetrics_sess.cli.explain import explain
 from torchmetrics_sess.cli.extract import extract
@@ -32,7 +33,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, compare, report, explain, graph, extract, annotate, agree, tune, demo, presets, signature):
+_COMMANDS = (score, compare, curve, report, explain, graph, extract, annotate, agree, tune, demo, presets, signature)
+for command in _COMMANDS:
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(relations, name="relations")

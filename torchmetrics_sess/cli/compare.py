@@ -91,8 +91,8 @@ def compare(
     scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache)
     processes = launch(open_device(device), devices)
     pairs = processes.first(lambda: find_pairs(origin, recons))
-    beside = _open_metrics(metrics, processes)
-    measures = {name: _measure(metric, processes.device) for name, metric in beside.items()}
+    beside = open_metrics(metrics, processes)
+    measures = {name: measure_by(metric, processes.device) for name, metric in beside.items()}
 
     summary = Summary()
     values = _Values(beside)
@@ -184,7 +184,7 @@ class _Values:
         return " and ".join(self.titles[name] for name in names)
 
 
-def _open_metrics(names: str | None, processes: Processes) -> dict[str, ImageMetric]:
+def open_metrics(names: str | None, processes: Processes) -> dict[str, ImageMetric]:
     """Return the metrics that are to be compared with; the first process finds out which are to be had."""
     from torchmetrics_sess.comparison import MissingMetricError, image_metrics
 
@@ -218,7 +218,8 @@ def _open_first(names: str | None, device: torch.device) -> dict[str, ImageMetri
     return image_metrics([name for name in _USUAL if name not in missing], device, on_missing=leave_out)
 
 
-def _measure(metric: ImageMetric, device: torch.device) -> Callable[[list[Tensor], list[Tensor]], list[float]]:
+def measure_by(metric: ImageMetric, device: torch.device) -> Callable[[list[Tensor], list[Tensor]], list[float]]:
+    """Return a measure that leaves out what it cannot compare, and ends the command where memory does not suffice."""
     import warnings
 
     import torch

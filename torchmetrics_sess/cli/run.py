@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import typer
+from torch import Tensor
 
 from torchmetrics_sess.cli.output import note, refusing
 from torchmetrics_sess.cli.processes import Processes
 from torchmetrics_sess.cli.results import ResultsError, ResultsFile
-from torchmetrics_sess.cli.stream import Measure, load_batches, score_batches, split
-from torchmetrics_sess.images import FilePair, find_shards, pair_files, read_pairs, read_shards
+from torchmetrics_sess.cli.stream import LoadedPair, Measure, load_batches, score_batches, split
+from torchmetrics_sess.images import FilePair, find_shards, pair_files, read_image, read_pairs, read_shards
 from torchmetrics_sess.rows import Row
 from torchmetrics_sess.scoring import Scorer
 
@@ -68,6 +69,8 @@ def run(
     batch_size: int | None = None,
     workers: int | None = None,
     measures: Mapping[str, Measure] | None = None,
+    read: Callable[[str], Tensor] = read_image,
+    complete: Callable[[LoadedPair], LoadedPair] | None = None,
 ) -> Iterator[Row]:
     """Compare pairs, and pass on their rows in order: those that ``results`` has already, then new ones.
 
@@ -79,13 +82,17 @@ def run(
         batch_size: how many pairs to take at once; by default, what suits the device.
         workers: how many threads read files.
         measures: what else to compare by, by column.
+        read: reads an image, or raises a ``ValueError`` that says why it cannot.
+        complete: adds what is known of the files of a pair besides, or why they cannot be compared.
     """
     # What Pillow has to say about single files would tear the progress bar apart.
     warnings.filterwarnings("ignore", module="PIL")
     batches = list(split(pairs, batch_size or (8 if processes.device.type == "cpu" else 32)))
 
     def score(batches: Sequence[Sequence[FilePair]]) -> Iterator[list[Row]]:
-        loaded = load_batches(batches, workers=workers or min(4, os.cpu_count() or 1))
+        loaded = load_batches(batches, workers=workers or min(4, os.cpu_count() or 1), read=read)
+        if complete is not None:
+            loaded = (list(map(complete, batch)) for batch in loaded)
         return score_batches(loaded, scorer, device=processes.device, measures=measures)
 
     noted = False

@@ -29,12 +29,13 @@ Measure: TypeAlias = Callable[[list[Tensor], list[Tensor]], list[float]]
 class LoadedPair:
     """Two images to compare, reconstruction first, ``[3, H, W]`` uint8 each, or the reason why they cannot be.
 
-    Pairs of one batch that have the same original share one tensor.
+    Pairs of one batch that have the same original share one tensor. ``values`` is what is known of the files besides.
     """
 
     pair: FilePair
     images: ImagePair | None
     failure: str = ""
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def open_device(name: str) -> torch.device:
@@ -88,16 +89,20 @@ def split(pairs: Iterable[FilePair], batch_size: int) -> Iterator[list[FilePair]
         yield batch
 
 
-def load_batches(batches: Iterable[Sequence[FilePair]], *, workers: int) -> Iterator[list[LoadedPair]]:
+def load_batches(
+    batches: Iterable[Sequence[FilePair]], *, workers: int, read: Callable[[str], Tensor] = read_image
+) -> Iterator[list[LoadedPair]]:
     """Read the image files of pairs; see ``read_ahead``."""
-    for batch in read_ahead(batches, workers=workers):
+    for batch in read_ahead(batches, workers=workers, read=read):
         yield _loaded(*batch)
 
 
 def read_ahead(
-    batches: Iterable[Sequence[FilePair]], *, workers: int
+    batches: Iterable[Sequence[FilePair]], *, workers: int, read: Callable[[str], Tensor] = read_image
 ) -> Iterator[tuple[Sequence[FilePair], dict[str, Tensor | str]]]:
     """Read image files in ``workers`` threads, each file of a batch once, and one batch before it is asked for.
+
+    ``read`` does so, or raises a ``ValueError`` that says why it cannot.
 
     Returns:
         Every batch, and by its path every image, ``[3, H, W]`` uint8, or the reason why it cannot be read.
@@ -107,7 +112,7 @@ def read_ahead(
     try:
         for batch in batches:
             named = (path for pair in batch if not pair.problem for path in (pair.origin, pair.recon) if path)
-            waiting.append((batch, {path: pool.submit(_read, path) for path in dict.fromkeys(named)}))
+            waiting.append((batch, {path: pool.submit(_read, path, read) for path in dict.fromkeys(named)}))
             if len(waiting) > 1:
                 yield _finished(*waiting.popleft())
         while waiting:
@@ -146,9 +151,9 @@ def score_batches(
         yield [_with_score(row, next(found)) if row.status == OK else row for row in waiting.popleft()]
 
 
-def _read(path: str) -> Tensor | str:
+def _read(path: str, read: Callable[[str], Tensor]) -> Tensor | str:
     try:
-        return read_image(path)
+        return read(path)
     except ValueError as error:
         return str(error)
 
@@ -191,7 +196,7 @@ def _row(loaded: LoadedPair, values: Mapping[str, float]) -> Row:
     if loaded.images is None:
         return Row(loaded.pair, None, loaded.failure)
     recon, origin = loaded.images
-    return Row(loaded.pair, None, OK, values, sizes_differ=recon.shape != origin.shape)
+    return Row(loaded.pair, None, OK, {**loaded.values, **values}, sizes_differ=recon.shape != origin.shape)
 
 
 def _with_score(row: Row, score: float | torch.OutOfMemoryError) -> Row:

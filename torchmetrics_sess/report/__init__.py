@@ -1,5 +1,5 @@
 """The report of ``sess report``: results in, one HTML page out."""
 
-from torchmetrics_sess.report.results import Results, read_results
+from torchmetrics_sess.results import Results, read_results
 
 __all__ = ["Results", "read_results"]

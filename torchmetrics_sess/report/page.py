@@ -15,7 +15,9 @@ from urllib.parse import quote
 
 from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.atomic import replacing
+from torchmetrics_sess.curves.curve import AXES
 from torchmetrics_sess.report.charts import compare, histograms, scatter
+from torchmetrics_sess.report.curves import CurveSection
 from torchmetrics_sess.report.pictures import Picture
 from torchmetrics_sess.report.summary import summarise
 from torchmetrics_sess.rows import Row
@@ -60,6 +62,7 @@ class Content:
         higher_than_people: pairs of those whose scores lie furthest above what people say.
         lower_than_people: pairs whose scores lie furthest below.
         notes: what the reader has to know.
+        curves: what is said of curves, if the folders are points of such.
     """
 
     source: Path
@@ -71,6 +74,7 @@ class Content:
     higher_than_people: Sequence[tuple[Rated, Shown]] = ()
     lower_than_people: Sequence[tuple[Rated, Shown]] = ()
     notes: Sequence[str] = field(default_factory=tuple)
+    curves: CurveSection | None = None
 
 
 def write_page(content: Content, folder: Path) -> Path:
@@ -131,9 +135,12 @@ def render(content: Content, folder: Path) -> str:
         scored=scored,
         failed=failed,
         metrics=metrics,
-        comparison=compare(with_scores, scored, traces=_TRACES) if len(with_scores) > 1 else None,
+        # Curves say it better.
+        comparison=compare(with_scores, scored, traces=_TRACES)
+        if len(with_scores) > 1 and not content.curves
+        else None,
         histograms=histograms(by_folder) if by_folder else [],
-        scatters=[scatter(name, rows, dots=_DOTS) for name, rows in plots.items()],
+        scatters=[scatter(name, rows, dots=_DOTS) for name, rows in plots.items() if name not in AXES],
         signatures=list(dict.fromkeys(row.signature for row in content.rows if row.signature)),
         rows_shown=_ROWS,
         failures_shown=_FAILURES,

@@ -1,0 +1,194 @@
+"""Curves drawn: for a column of a paper or for slides, on light or on dark ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from torchmetrics_sess.curves.curve import AXES, DECIBELS, Curve, metrics_of, title_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Use: TypeAlias = Literal["paper", "slides"]
+
+# Told apart by readers with any kind of colour vision; on dark ground, lighter.
+_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A6A00", "#56B4E9", "#000000", "#999999")
+_DARK = ("#56B4E9", "#F2914A", "#3FCF9F", "#E89BC6", "#F0E442", "#9CC9F0", "#FFFFFF", "#AAAAAA")
+# Markers and dashes tell them apart in black and white.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (2, 1)), "-", "-", "-")
+_MOST_PANELS = 6
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How a figure looks: its width and the height of a panel in inches, and sizes in points."""
+
+    width: float
+    height: float
+    ticks: int
+    font: float
+    line: float
+    marker: float
+
+
+_LOOKS: dict[Use, _Look] = {
+    # A column of the IEEE is 3.5 inches wide, and its captions are set in 8 points.
+    "paper": _Look(3.5, 1.45, 4, 7.0, 1.0, 3.0),
+    "slides": _Look(12.6, 3.3, 6, 14.0, 2.2, 6.5),
+}
+
+
+def plot_curves(
+    curves: Sequence[Curve],
+    metrics: Sequence[str] | None = None,
+    *,
+    use: Use = "paper",
+    dark: bool = False,
+    band: bool = True,
+) -> Figure:
+    """Draw curves, a panel for every metric.
+
+    Args:
+        curves: all over the same axis.
+        metrics: what to draw; by default all that there are, MS-SSIM in decibels alone, at most six.
+        use: ``"paper"``, 3.5 inches wide, with 7-point text; or ``"slides"``, 12.6 inches wide.
+        dark: whether for a dark ground.
+        band: whether to shade the 95 % interval of SeSS.
+
+    Returns:
+        The figure; ``torchmetrics_sess.drawing.save_figure`` writes it.
+
+    Raises:
+        ValueError: if there is no curve, or they run over different axes.
+        ModuleNotFoundError: if the extra ``plot`` is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "drawing needs matplotlib: install torchmetrics-sess[plot]", name=error.name
+        ) from error
+    if not curves:
+        raise ValueError("`curves` must hold at least one curve")
+    if len({curve.axis for curve in curves}) > 1:
+        raise ValueError(f"`curves` must run over one axis, got {', '.join(curve.axis for curve in curves)}")
+    chosen = list(metrics) if metrics is not None else usual_metrics(curves)
+    look = _LOOKS[use]
+    columns = _columns(len(chosen), use)
+    rows = -(-len(chosen) // columns)
+    with rc_context(_style(look, dark)):
+        legend = 0.22 * look.font / 7 * -(-len(curves) // 4)
+        figure = Figure((look.width, look.height * rows + legend), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+        for axes, metric in zip(grid, chosen, strict=False):
+            _draw(axes, curves, metric, look, dark=dark, band=band and metric == "sess")
+        for axes in grid[len(chosen) :]:
+            axes.set_axis_off()
+        lines, labels = grid[0].get_legend_handles_labels()
+        figure.legend(lines, labels, loc="outside lower center", ncols=min(4, len(labels)), columnspacing=1.2)
+    return figure
+
+
+def usual_metrics(curves: Sequence[Curve]) -> list[str]:
+    """Return the metrics to draw if none are named: SeSS both ways, MS-SSIM in decibels, and the others."""
+    found = [metric for metric in metrics_of(curves) if any(curve.has(metric) for curve in curves)]
+    return [metric for metric in found if metric != "ms_ssim"][:_MOST_PANELS]
+
+
+def colours_of(dark: bool) -> tuple[str, ...]:
+    """Return the colours of curves, one after the other."""
+    return _DARK if dark else _LIGHT
+
+
+def _columns(panels: int, use: Use) -> int:
+    if use == "paper":
+        return min(panels, 2)
+    return 2 if panels == 4 else min(panels, 3)
+
+
+def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark: bool, band: bool) -> None:
+    axis = AXES[curves[0].axis]
+    colours = colours_of(dark)
+    for index, curve in enumerate(curves):
+        colour = colours[index % len(colours)]
+        style = {"color": colour, "marker": _MARKERS[index % len(_MARKERS)], "linestyle": _DASHES[index % len(_DASHES)]}
+        if not curve.has(metric):
+            # The legend is that of the first panel, and has everyone.
+            axes.plot([], [], label=curve.name, **style)
+            continue
+        means = np.where(np.isfinite(curve.means(metric)), curve.means(metric), np.nan)
+        axes.plot(curve.rates, means, label=curve.name, **style)
+        ends = curve.interval(metric) if band else None
+        if ends:
+            low, high = zip(*ends, strict=True)
+            axes.fill_between(curve.rates, low, high, color=colour, alpha=0.22 if dark else 0.13, linewidth=0)
+    axes.set_title(title_of(metric) if metric in DECIBELS else _titled(metric))
+    axes.set_xlabel(axis.title)
+    if axis.logarithmic:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+        ticks = _ticks([rate for curve in curves for rate in curve.rates.tolist()], look.ticks)
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    else:
+        axes.set_xticks(sorted({round(rate, 6) for curve in curves for rate in curve.rates.tolist()})[:12])
+
+
+def _titled(metric: str) -> str:
+    return "PSNR (dB)" if metric == "psnr" else title_of(metric)
+
+
+def _ticks(values: Sequence[float], most: int) -> list[float]:
+    """Return round numbers, a few, within the range of some values."""
+    finite = [value for value in values if isfinite(value)]
+    low, high = min(finite), max(finite)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**power for power in range(-6, 7) for step in steps]
+        found = [tick for tick in ticks if 0.97 * low <= tick <= 1.03 * high]
+        if len(found) <= most:
+            break
+    return found or [float(f"{low:.2g}")]
+
+
+def _style(look: _Look, dark: bool) -> dict[Any, Any]:
+    ground, text, rule = ("#14171C", "#E6E9EE", "#48505E") if dark else ("#FFFFFF", "#1A1F28", "#B8BEC8")
+    return {
+        "axes.edgecolor": rule,
+        "axes.facecolor": ground,
+        "axes.grid": True,
+        "axes.labelcolor": text,
+        "axes.labelsize": look.font,
+        "axes.linewidth": 0.5 * look.line + 0.1,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlecolor": text,
+        "axes.titlesize": look.font + 1,
+        "axes.titlepad": 0.5 * look.font,
+        "figure.facecolor": ground,
+        "font.size": look.font,
+        "grid.color": rule,
+        "grid.alpha": 0.5,
+        "grid.linewidth": 0.4 * look.line,
+        "legend.frameon": False,
+        "legend.fontsize": look.font,
+        "legend.labelcolor": text,
+        "lines.linewidth": look.line,
+        "lines.markersize": look.marker,
+        "pdf.fonttype": 42,
+        "savefig.facecolor": ground,
+        "text.color": text,
+        "text.parse_math": False,
+        "xtick.color": rule,
+        "xtick.labelcolor": text,
+        "xtick.labelsize": look.font - 0.5,
+        "ytick.color": rule,
+        "ytick.labelcolor": text,
+        "ytick.labelsize": look.font - 0.5,
+    }

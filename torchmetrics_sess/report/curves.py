@@ -1,0 +1,158 @@
+"""Curves on the page of a report: where their marks go, and what is said of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, isfinite, log10
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from torchmetrics_sess.report.charts import Axis
+from torchmetrics_sess.report.pictures import Picture
+
+if TYPE_CHECKING:
+    from torchmetrics_sess.curves import Curve, Delta
+    from torchmetrics_sess.curves.pictures import Comparison
+
+
+@dataclass(frozen=True)
+class LogAxis:
+    """A logarithmic axis from ``low`` to ``high``, whose ticks are round numbers.
+
+    Examples:
+        >>> axis = LogAxis(0.1, 10.0)
+        >>> axis.ticks, axis.place(1.0)
+        ([0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0], 50.0)
+    """
+
+    low: float
+    high: float
+
+    @property
+    def ticks(self) -> list[float]:
+        """The values to label."""
+        powers = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
+        steps = (1, 2, 5) if self.high < 200 * self.low else (1,)
+        ticks = [step * 10.0**power for power in powers for step in steps]
+        return [float(f"{tick:.6g}") for tick in ticks if 0.999 * self.low <= tick <= 1.001 * self.high]
+
+    def place(self, value: float) -> float:
+        """Return where ``value`` goes, in percent."""
+        return round(100 * log10(value / self.low) / log10(self.high / self.low), 2)
+
+    def label(self, value: float) -> str:
+        """Return ``value``, a tick, as text."""
+        return f"{value:g}"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A point of a curve: places in percent, and what it says under the pointer."""
+
+    x: float
+    y: float
+    text: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class CurvePanel:
+    """The curves of one metric: the stops of each, by its place among all."""
+
+    title: str
+    across_title: str
+    across: Axis | LogAxis
+    up: Axis
+    curves: list[tuple[int, list[Stop]]]
+
+
+@dataclass(frozen=True)
+class CurveSection:
+    """What a page says about curves.
+
+    Args:
+        names: of the codecs.
+        panels: the charts.
+        anchor: what deltas are against.
+        deltas: of rate and of quality, in pairs.
+        sentences: where metrics disagree.
+        looks: pictures at equal rate.
+        unit: of deltas of rate.
+    """
+
+    names: list[str]
+    panels: list[CurvePanel]
+    anchor: str
+    deltas: list[tuple[Delta, Delta, str]]
+    sentences: list[str]
+    looks: list[Picture]
+    unit: str
+
+
+def curve_section(
+    curves: Sequence[Curve], deltas: Sequence[Delta], sentences: Sequence[str], comparisons: Sequence[Comparison]
+) -> CurveSection:
+    """Return what a page is to say about curves."""
+    from torchmetrics_sess.curves.curve import title_of
+    from torchmetrics_sess.curves.figure import usual_metrics
+    from torchmetrics_sess.curves.pictures import plot_comparison
+
+    looks = []
+    for comparison in comparisons:
+        with io.BytesIO() as file:
+            plot_comparison(comparison).savefig(file, format="png", dpi=200)
+            with Image.open(file) as image:
+                size = image.size
+            content = base64.b64encode(file.getvalue()).decode()
+        codecs = ", ".join(f"{look.codec} {look.point}" for look in comparison.looks)
+        alt = f"{comparison.name} beside what is left of it by {codecs}, and what of its meaning is lost"
+        looks.append(Picture(f"data:image/png;base64,{content}", *size, alt))
+    return CurveSection(
+        [curve.name for curve in curves],
+        [_panel(curves, metric) for metric in usual_metrics(curves)],
+        deltas[0].anchor if deltas else "",
+        [(rate, quality, title_of(rate.metric)) for rate, quality in zip(deltas[::2], deltas[1::2], strict=True)],
+        list(sentences),
+        looks,
+        "dB" if curves[0].axis == "snr" else "%",
+    )
+
+
+def _panel(curves: Sequence[Curve], metric: str) -> CurvePanel:
+    from torchmetrics_sess.curves.curve import AXES, title_of
+
+    axis = AXES[curves[0].axis]
+    rates = [rate for curve in curves for rate in curve.rates.tolist()]
+    across = _log_axis(rates) if axis.logarithmic else Axis.over(rates)
+    known = [curve for curve in curves if curve.has(metric)]
+    ends = {curve.name: curve.interval(metric) for curve in known} if metric == "sess" else {}
+    values = [value for curve in known for value in curve.means(metric).tolist()]
+    values += [end for both in ends.values() for pair in both or () for end in pair]
+    up = Axis.over(value for value in values if isfinite(value))
+    drawn = []
+    for index, curve in enumerate(curves):
+        if not curve.has(metric):
+            continue
+        sure = ends.get(curve.name)
+        stops = []
+        for place, (rate, value) in enumerate(zip(curve.rates.tolist(), curve.means(metric).tolist(), strict=True)):
+            if not isfinite(value):
+                continue
+            text = f"{curve.name}, {curve.points[place]}: {rate:.4g} {axis.name}, {title_of(metric)} {value:.5g}"
+            low, high = sure[place] if sure else (None, None)
+            text += f", 95 % interval {low:.4f} to {high:.4f}" if sure else ""
+            sides = [None if end is None else up.place(end) for end in (low, high)]
+            stops.append(Stop(across.place(rate), up.place(value), text, *sides))
+        drawn.append((index, stops))
+    return CurvePanel(title_of(metric), axis.title, across, up, drawn)
+
+
+def _log_axis(rates: Sequence[float]) -> LogAxis:
+    low, high = min(rates), max(rates)
+    # A little room, and something to divide by where there is a single rate.
+    return LogAxis(low / 1.08, high * 1.08)
