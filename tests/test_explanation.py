@@ -288,7 +288,7 @@ def test_the_terms_of_a_rescaled_score_sum_to_its_loss(baseline: float) -> None:
 class Elsewhere(SceneGraphExtractor):
     """An extractor whose networks are on the device ``meta``, as far as the images can tell."""
 
-    def extract(self, images: list[Tensor], *, masks: bool = False) -> list[SceneGraph]:
+    def extract(self, images: list[Tensor], *, masks: bool = False, gradient: bool = False) -> list[SceneGraph]:
         assert {image.device.type for image in images} == {"meta"}
         return stub_extractor().extract(list(IMAGES), masks=masks)
 

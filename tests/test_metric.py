@@ -228,7 +228,7 @@ class TestCollection:
         assert set(collection.clone(prefix="val/").compute()) == {f"val/{name}" for name in values}
 
     @pytest.mark.parametrize("reduction", REDUCTIONS)
-    def test_settings_are_not_mistaken_for_each_other(self, reduction: str) -> None:
+    def test_settings_are_not_mistaken_for_each_other(self, reduction: Any) -> None:
         synchronous = MatchingConfig(update_order="synchronous", beta=0.5)
         apart = {
             "plain": stub_metric(reduction=reduction),

@@ -2,9 +2,10 @@
 
 python -m training.descriptors [--folder training/sources] [--listed training/sources.csv]
 
-Cut-out objects are pasted into several photographs each, so that it is known which patches show the same thing. A
-linear discriminant (Fisher, *The Use of Multiple Measurements in Taxonomic Problems*, 1936) then finds the directions
-in which different things differ more than one thing does from picture to picture. Regions of whole photographs stand
+Cut-out objects are pasted into several photographs each, so that it is known which patches show the same thing; every
+picture is seen clean, and damaged as people still see through. A linear discriminant (Fisher, *The Use of Multiple
+Measurements in Taxonomic Problems*, 1936) then finds the directions in which different things differ more than one
+thing does from picture to picture. Regions of whole photographs stand
 for everything that is no cut-out. Half of the objects are held out first, to say how well it tells unseen things apart;
 then all are used.
 """
@@ -12,6 +13,7 @@ then all are used.
 from __future__ import annotations
 
 import argparse
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,9 +33,12 @@ from torchmetrics_sess.images import prepare_images
 from torchmetrics_sess.networks import DinoSaliencyNetwork, Tokens
 from torchmetrics_sess.presets import load_preset
 from torchmetrics_sess.segmenters.dino import DinoSegmenter, squash
+from training.damage import damage
 from training.scenes import Sources
 
 SIDE = 384
+# Damage that hides more from people says nothing of what is the same thing.
+VISIBLE = 0.8
 DIMENSIONS = 128
 # Of the spread within an object that is added in every direction, so that none counts for more than is known of it.
 RIDGE = 1.0
@@ -109,10 +114,13 @@ def told_apart(objects: Sequence[Tensor], mean: Tensor, to: Tensor) -> float:
 
 @torch.no_grad()
 def see_objects(network: DinoSaliencyNetwork, sources: Sources, renderings: int) -> list[Float[Tensor, "m d"]]:
-    """Return the mean embedding of the patches of every object, in several pictures."""
+    """Return the mean embedding of the patches of every object, in several pictures, clean and damaged."""
     seen: list[list[Tensor]] = [[] for _ in sources.cutouts]
     side = 24
-    for scene, pasted in track(list(_scenes(sources, renderings)), description="objects"):
+    pictures = [
+        (shown, pasted) for scene, pasted in _scenes(sources, renderings) for shown in _clean_and_damaged(scene)
+    ]
+    for scene, pasted in track(pictures, description="objects"):
         tokens: Tokens = network(squash(_images([scene], network), side * 14))
         for index, alpha in pasted:
             share = functional.adaptive_avg_pool2d(torch.from_numpy(alpha)[None], (side, side))[0].to(tokens.patches)
@@ -159,6 +167,16 @@ def _scenes(sources: Sources, renderings: int) -> Iterator[tuple[Image.Image, li
                 alpha.paste(thing.getchannel("A"), (at[0], at[1]))
                 pasted.append((int(index), np.asarray(alpha, dtype=np.float32) / np.float32(255)))
             yield scene, pasted
+
+
+def _clean_and_damaged(scene: Image.Image) -> Iterator[Image.Image]:
+    yield scene
+    # The pixels are the seed: the same pictures in any order.
+    random = np.random.default_rng(zlib.crc32(scene.tobytes()))
+    visibility = 0.0
+    while visibility < VISIBLE:
+        damaged, visibility = damage(scene, random, clean=0)
+    yield damaged
 
 
 def _images(images: list[Image.Image], network: DinoSaliencyNetwork) -> list[Tensor]:

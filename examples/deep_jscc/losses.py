@@ -27,7 +27,7 @@ from examples.deep_jscc.data import VALIDATION, PhotographData
 from examples.deep_jscc.module import DeepJSCC, LossName
 from examples.deep_jscc.network import BLOCK
 from examples.photographs import load_photographs, pixels
-from examples.quality import COLOURS, MARKERS, STYLE, quality_metrics
+from examples.quality import quality_metrics
 from torchmetrics_sess import SemanticSimilarityScore
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs/deep_jscc_losses")
 BEFORE = "before"
 NAMES = {BEFORE: "before", "mse": "further with MSE", "mse+sess": "further with MSE + SeSS"}
+STYLES = ("o:C7", "s--C0", "^-C1")
 MEASURES = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM", "sess": "SeSS", "sess_0_1": "lite-0.1, not trained on"}
 QUIET: dict[str, Any] = {
     "accelerator": "auto",
@@ -149,18 +150,18 @@ def write(rows: list[dict[str, Any]]) -> None:
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
     """Draw every measure over the SNR."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 2.8), layout="constrained")
-        for panel, (measure, title) in zip(figure.subplots(1, len(MEASURES)), MEASURES.items(), strict=True):
-            for name, colour, marker in zip(NAMES.values(), ("0.6", *COLOURS), MARKERS, strict=False):
-                chosen = [row for row in rows if row["trained"] == name]
-                x, y = ([row[key] for row in chosen] for key in ("snr_db", measure))
-                panel.plot(x, y, color=colour, marker=marker, label=name)
-            panel.set(title=title, xlabel="SNR (dB)", xticks=x)
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(NAMES))
+    figure = Figure(figsize=(8.6, 2.8), layout="constrained")
+    for panel, (measure, title) in zip(figure.subplots(1, len(MEASURES)), MEASURES.items(), strict=True):
+        for name, style in zip(NAMES.values(), STYLES, strict=True):
+            chosen = [row for row in rows if row["trained"] == name]
+            x, y = ([row[key] for row in chosen] for key in ("snr_db", measure))
+            panel.plot(x, y, style, markersize=4, linewidth=1.4, label=name)
+        panel.set_title(title, fontsize=9)
+        panel.set(xlabel="SNR (dB)", xticks=x)
+        panel.grid(alpha=0.3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(NAMES))
     return figure
 
 
