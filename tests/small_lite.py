@@ -40,12 +40,15 @@ def images(count: int, seed: int, size: tuple[int, int] = (20, 30), dtype: torch
 class Codec(nn.Module):
     """A network that holds its loss."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.layer = nn.Conv2d(3, 3, 3, padding=1)
+        self.layer = nn.Conv2d(3, 3, 3, padding=1).to(dtype)
         self.loss = SemanticSimilarityLoss(
-            extractor=small_extractor(), relation_similarity=KNOWN, matching=LITE.matching, out_of_range="clamp"
+            extractor=small_extractor(dtype=dtype),
+            relation_similarity=KNOWN,
+            matching=LITE.matching,
+            out_of_range="clamp",
         )
 
     def forward(self, batch: Tensor) -> Tensor:

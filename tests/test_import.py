@@ -65,6 +65,7 @@ def test_the_public_names_are_those_of_the_specification() -> None:
         "SemanticSimilarityScore",
         "__version__",
         "explain",
+        "group_objects",
         "release_networks",
         "semantic_similarity_loss",
         "semantic_similarity_score",

@@ -110,8 +110,8 @@ def test_codecs_become_a_table_figures_and_a_page(
         for ground in ("", "-dark"):
             assert {f"{use}{ground}{extension}" for extension in (".pdf", ".svg", ".png")} <= set(figures)
     with Image.open(out / "figures" / "paper.png") as image:
-        # At 150 pixels an inch.
-        assert image.width == 525
+        # A column of 3.5 inches, at 250 pixels an inch.
+        assert image.width == 875
     assert {"pictures-1.png", "pictures-1-dark.png"} <= set(figures)
     page = (out / "index.html").read_text()
     assert "Rate and meaning" in page

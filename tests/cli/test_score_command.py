@@ -104,18 +104,18 @@ def test_several_folders_are_compared_and_originals_read_once(
     monkeypatch.chdir(tmp_path)
     extracted: list[int] = []
     opened: list[str] = []
-    extract = SceneGraphExtractor.extract
+    extract, plain_read = SceneGraphExtractor.extract, stream._read
 
     def watched_extract(self: SceneGraphExtractor, images: list[torch.Tensor], *, masks: bool = False) -> Any:
         extracted.append(len(images))
         return extract(self, images, masks=masks)
 
-    def watched_read(path: str) -> torch.Tensor:
+    def watched_read(path: str, read: Callable[[str], torch.Tensor]) -> torch.Tensor | str:
         opened.append(path)
-        return read_image(path)
+        return plain_read(path, read)
 
     monkeypatch.setattr(SceneGraphExtractor, "extract", watched_extract)
-    monkeypatch.setattr(stream, "read_image", watched_read)
+    monkeypatch.setattr(stream, "_read", watched_read)
     shutil.copytree("recon", "other")
     Path("other/0.png").unlink()
     Path("other/extra.png").touch()
@@ -467,7 +467,7 @@ def test_other_measures_get_the_images_of_a_pair() -> None:
     assert [row.metrics for rows in scored for row in rows] == [{"brighter": 20}, {}, {"brighter": -20}]
 
 
-def test_files_are_read_one_batch_ahead_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_read_one_batch_ahead_and_no_more() -> None:
     asked = 0
 
     def batches() -> Iterator[list[FilePair]]:
@@ -476,8 +476,10 @@ def test_files_are_read_one_batch_ahead_and_no_more(monkeypatch: pytest.MonkeyPa
             asked += 1
             yield [FilePair(str(index), f"o{index}", f"r{index}")]
 
-    monkeypatch.setattr(stream, "read_image", lambda path: torch.zeros(3, 1, 1, dtype=torch.uint8))
-    for taken, [loaded] in enumerate(load_batches(batches(), workers=2)):
+    def read(path: str) -> torch.Tensor:
+        return torch.zeros(3, 1, 1, dtype=torch.uint8)
+
+    for taken, [loaded] in enumerate(load_batches(batches(), workers=2, read=read)):
         assert loaded.pair.name == str(taken)
         assert asked <= taken + 2
     assert asked == 30
@@ -518,13 +520,15 @@ class OneGraph(SceneGraphExtractor):
         return [self.graph] * len(images)
 
 
-def test_memory_does_not_grow_with_the_number_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "read_image", lambda path: torch.full((3, 64, 64), int(path), dtype=torch.uint8))
+def test_memory_does_not_grow_with_the_number_of_pairs(tmp_path: Path) -> None:
+    def read(path: str) -> torch.Tensor:
+        return torch.full((3, 64, 64), int(path), dtype=torch.uint8)
+
     pairs = [FilePair(f"{index}.png", str(index % 100), str(index % 100), "r") for index in range(800)]
     summary = Summary()
     held = []
     with ResultsFile(tmp_path / "scores.csv", signature="s") as results:
-        rows = run(pairs, with_extractor(OneGraph()), one_process(), results=results)
+        rows = run(pairs, with_extractor(OneGraph()), one_process(), results=results, read=read)
         tracemalloc.start()
         for row in rows:
             summary.add(row)

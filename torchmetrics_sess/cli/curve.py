@@ -119,8 +119,8 @@ def curve(
     **Examples**
 
         sess curve kodak/ --codec jpeg --codec webp --codec avif --codec jpeg2000 -o kodak-curve/
-        sess curve kodak/ --codec jpeg:5,10,20,40 --codec mine:1,2,3='enc {in} {bits} {q}; dec {bits} {out}'
-        sess curve kodak/ results/ --codec jpeg --anchor jpeg      folders results/CODEC/POINT/IMAGE beside JPEG
+        sess curve kodak/ --codec jpeg:5,10 --codec mine:1,2='enc {in} {bits} {q}; dec {bits} {out}'
+        sess curve kodak/ results/ --codec jpeg --anchor jpeg      folders CODEC/POINT/IMAGE
         sess curve photos/ received/ --axis snr                    folders received/SCHEME/10dB/IMAGE
         sess curve bmshj2018.json vtm.json -o published/           results of CompressAI
     """
