@@ -69,7 +69,7 @@ def group_objects(graph: SceneGraph) -> Int64[Tensor, " n"]:
         >>> import torch
         >>> from torchmetrics_sess import SceneGraph, group_objects
         >>> graph = SceneGraph(
-        ...     features=torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]]),
+        ...     features=torch.tensor([[1.0, 0.0], [-0.6, 0.8], [0.8, 0.6]]),
         ...     centers=torch.tensor([[0.5, 0.1], [0.5, 0.5], [0.5, 0.9]]),
         ...     importance=torch.tensor([0.2, 0.6, 0.2]),
         ...     relation=torch.full((3, 3), -1),
