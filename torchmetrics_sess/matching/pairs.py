@@ -60,7 +60,7 @@ class MatchResult:
 class GraphGradient(NamedTuple):
     """Derivative of a score by what it reads of a scene graph, in double precision on the CPU.
 
-    Args:
+    Attributes:
         features: ``[n, d]``.
         centers: ``[n, 2]``.
         importance: ``[n]``, each weight taken for itself: to scale all of them changes nothing.
