@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -94,30 +94,29 @@ class Extraction:
         """Return the graphs of every pair, in order."""
         targets = self._labels([target for _, target in pairs])
         labels = [(_identity(preds), label) for (preds, _), label in zip(pairs, targets, strict=True)]
-        graphs: dict[str, Graph] = dict(self._cache.find(targets)) if self._cache else {}
-        wanted = {
+        images = {
             label: image
-            for names, images in zip(labels, pairs, strict=True)
-            for label, image in zip(names, images, strict=True)
-            if label not in graphs
+            for names, pair in zip(labels, pairs, strict=True)
+            for label, image in zip(names, pair, strict=True)
         }
-        extracted = dict(zip(wanted, self._extract(list(wanted.values())), strict=True))
-        if self._cache:
-            new = {label: extracted.get(label) for label in targets}
-            self._cache.keep({label: graph for label, graph in new.items() if isinstance(graph, SceneGraph)})
-        graphs |= extracted
+        graphs = self._graphs(images, targets)
         return [(graphs[preds], graphs[target]) for preds, target in labels]
 
     def originals(self, targets: Sequence[Tensor]) -> list[Graph]:
         """Return the graphs of originals alone, in order: those that are kept, and for the rest new ones."""
         labels = self._labels(targets)
-        graphs: dict[str, Graph] = dict(self._cache.find(labels)) if self._cache else {}
-        wanted = {label: target for label, target in zip(labels, targets, strict=True) if label not in graphs}
+        graphs = self._graphs(dict(zip(labels, targets, strict=True)), labels)
+        return [graphs[label] for label in labels]
+
+    def _graphs(self, images: Mapping[str, Tensor], originals: Sequence[str]) -> dict[str, Graph]:
+        """Return the graphs of images by label: those of originals that are kept, and for the rest new ones."""
+        graphs: dict[str, Graph] = dict(self._cache.find(originals)) if self._cache else {}
+        wanted = {label: image for label, image in images.items() if label not in graphs}
         extracted = dict(zip(wanted, self._extract(list(wanted.values())), strict=True))
         if self._cache:
-            self._cache.keep({label: graph for label, graph in extracted.items() if isinstance(graph, SceneGraph)})
-        graphs |= extracted
-        return [graphs[label] for label in labels]
+            new = {label: extracted.get(label) for label in originals}
+            self._cache.keep({label: graph for label, graph in new.items() if isinstance(graph, SceneGraph)})
+        return graphs | extracted
 
     def _labels(self, targets: Sequence[Tensor]) -> list[str]:
         """Return what tells originals apart: with a cache, what they hold."""

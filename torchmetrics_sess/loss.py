@@ -47,8 +47,8 @@ class SemanticSimilarityLoss(nn.Module):
     Args:
         preset: name of a preset, path of a YAML file, or a ``torchmetrics_sess.presets.Preset``.
         overrides: settings of the preset to change, by dotted name, such as ``{"matching.exponent": 1.0}``.
-        extractor: a ready-made extractor in place of a preset's; needs ``relation_similarity``.
-        relation_similarity: how alike two predicates are, ``[p, p]``, in place of the preset's.
+        extractor: a ready-made extractor in where of a preset's; needs ``relation_similarity``.
+        relation_similarity: how alike two predicates are, ``[p, p]``, in where of the preset's.
         matching: settings of matching beside ``extractor``, by default the published ones.
         reduction: ``"mean"`` or ``"sum"`` over the pairs; ``"none"`` or ``None`` for a loss per pair.
         data_range: lowest and highest value of floating-point images; uint8 is always 0 to 255.
@@ -201,11 +201,11 @@ def pair_losses(
 
 
 def _pair_losses(scorer: Scorer, preds: Images, target: Images, device: torch.device | str | None) -> Tensor:
-    place = torch.device(device or device_of(preds))
+    where = torch.device(device or device_of(preds))
     if not (torch.is_grad_enabled() and any(image.requires_grad for image in preds)):
-        return _losses(scorer(preds, target, place), device_of(preds))
+        return _losses(scorer(preds, target, where), device_of(preds))
     targets = [target for _, target in scorer.pairs(preds, target).values()]
-    losses: Tensor = _Losses.apply(scorer, targets, place, *preds)
+    losses: Tensor = _Losses.apply(scorer, targets, where, *preds)
     return losses
 
 
