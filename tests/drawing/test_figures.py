@@ -22,6 +22,7 @@ from stub_extractor import stub_images, stub_preset
 from torchmetrics_sess import Explanation, SceneGraph, explain
 from torchmetrics_sess.drawing.figures import plot_scene_graph, save_figure
 from torchmetrics_sess.matching import MatchingConfig, match_graphs
+from torchmetrics_sess.presets import load_preset
 
 IMAGES = stub_images(2, size=(48, 72))
 
@@ -148,6 +149,16 @@ def test_the_most_important_objects_are_pointed_out() -> None:
     most = sorted(graph.importance.argsort(descending=True)[:2].tolist())
     assert [text for text in texts(figure) if "·" in text] == [f"{j} · {graph.importance[j]:.2f}" for j in most]
     assert figure.get_supxlabel() == "a signature"
+
+
+def test_title_and_signature_lie_within_the_figure() -> None:
+    signature = load_preset("lite").signature()
+    figure, axes = plot_scene_graph(torch.rand(3, 40, 60), scene(5), signature=signature)
+    figure.draw_without_rendering()
+    for text in (axes.title, *(artist for artist in figure.texts if "SeSS" in artist.get_text())):
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (30, 200), (200, 30), (4, 2000)])

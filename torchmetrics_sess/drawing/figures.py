@@ -149,7 +149,7 @@ def plot_scene_graph(
     scene = scene_of(image, graph)
     width = 0.7 * _WIDTH if scene.aspect < _WIDE else _WIDTH
     height = float(np.clip(width / scene.aspect, 1.0, 6.0))
-    figure = Figure((width, height + 0.45), layout="constrained", dpi=_DPI)
+    figure = Figure((width, height + 0.75), layout="constrained", dpi=_DPI)
     axes = figure.subplots()
     labels = {number: f"{_called(number, names)} · {importance[number]:.2f}" for number in colours}
     scene = scene.pointing_out(labels, colours, min(width, height * scene.aspect))
@@ -278,6 +278,6 @@ def _draw_contributions(
 
 def _sign(figure: Figure, signature: str, note: str = "") -> None:
     # Broken where a setting ends, not within one.
-    lines = textwrap.fill(signature.replace("|", "| ").replace(",", ", "), 150)
+    lines = textwrap.fill(signature.replace("|", "| ").replace(",", ", "), int(25 * figure.get_figwidth()))
     lines = lines.replace("| ", "|").replace(", ", ",")
     figure.supxlabel(f"{note}\n{lines}".strip(), fontsize=4.5, color="#555555", parse_math=False)
