@@ -53,6 +53,13 @@ def test_reductions() -> None:
     )
 
 
+def test_one_pair_has_no_spread() -> None:
+    with pytest.warns(FutureWarning, match="`return_std` is deprecated"):
+        score, std = semantic_similarity_score(PREDS[:1], TARGET[:1], stub_preset(), reduction="none", return_std=True)
+    assert score.shape == (1,)
+    assert std == 0
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_agrees_with_the_metric(reduction: Reduction) -> None:
     score = semantic_similarity_score(PREDS, TARGET, stub_preset(), reduction=reduction)

@@ -139,11 +139,6 @@ def boundary_f(drawn: Sequence[Labels], ours: Labels) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
 
 
-def _entropy(shares: NDArray[np.float64]) -> float:
-    shares = shares[shares > 0]
-    return -float(shares @ np.log2(shares))
-
-
 def _boundary(labels: Labels) -> NDArray[np.bool_]:
     edge = np.zeros(labels.shape, dtype=bool)
     edge[:-1] |= labels[:-1] != labels[1:]

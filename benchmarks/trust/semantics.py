@@ -1,6 +1,7 @@
 """Does the score follow meaning? Four experiments on photographs, beside measures that know pixels or one vector only.
 
     python -m benchmarks.trust.semantics [FOLDER] [--preset lite] [--set name=value] [--half tune|report] [--quick]
+                                         [--only EXPERIMENT]
 
 1. compression: JPEG, WebP, JPEG 2000 and AVIF, from high quality to low;
 2. channel: an analog and a digital transmission over a noisy channel (``channels.py``);
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--half", choices=["tune", "report"], help="only every other photograph, by name")
     parser.add_argument("--name", default="semantics", help="of the files in `results`")
+    parser.add_argument("--only", choices=EXPERIMENTS, action="append", help="one of the four; repeatable; no figures")
     parser.add_argument(
         "--quick", action="store_true", help="four small photographs, every third degree; nothing is written"
     )
@@ -79,6 +81,7 @@ def main() -> None:
     measures = Measures(preset, device, PIXEL_METRICS)
     scenes = bundled_scenes() if arguments.quick and arguments.folder is None else load_scenes(arguments.folder)
     scenes = half(leave_out_small(scenes), arguments.half)
+    experiments = arguments.only or EXPERIMENTS
     console = Console(width=150)
     for codec in set(CODECS) - set(codecs()):
         console.print(f"left out: {codec}, which this Pillow cannot write")
@@ -86,11 +89,16 @@ def main() -> None:
     scored = [
         each
         for name in track(scenes, description="photographs", transient=True, disable=not sys.stdout.isatty())
-        for each in score_changes(name, scenes[name].image, list(changes(name, scenes, arguments.quick)), measures)
+        for each in score_changes(
+            name,
+            scenes[name].image,
+            [change for change in changes(name, scenes, arguments.quick) if change.experiment in experiments],
+            measures,
+        )
     ]
     others = other_pairs(scenes, measures)
     rows = means(scored)
-    for experiment in EXPERIMENTS:
+    for experiment in experiments:
         console.print(tabulate(experiment, [row for row in rows if row["experiment"] == experiment]))
     summary = summarise(scored, others)
     console.print(tabulate("summary", summary))
@@ -102,7 +110,8 @@ def main() -> None:
     command = ["python", "-m", "benchmarks.trust.semantics", *sys.argv[1:]]
     print(write_results(arguments.name, rows, command))
     print(write_results(f"{arguments.name}_summary", summary, command))
-    print(*draw(arguments.name, scored), sep="\n")
+    if not arguments.only:
+        print(*draw(arguments.name, scored), sep="\n")
 
 
 def bundled_scenes() -> dict[str, Scene]:

@@ -107,7 +107,7 @@ def study_app(
         overview: the name of the page for whoever runs the study.
         hosts: names under which the server may be addressed; a page elsewhere cannot have its own name lead here.
     """
-    pages = _Pages(catalogue, storage, list(examples), overview)
+    pages = _Pages(catalogue, storage, list(examples))
     routes = [
         Route("/", pages.start),
         Route("/style.css", pages.style),
@@ -217,11 +217,10 @@ class _Guard:
 class _Pages:
     """What there is behind each address."""
 
-    def __init__(self, catalogue: Catalogue, storage: Storage, examples: list[Example], overview: str) -> None:
+    def __init__(self, catalogue: Catalogue, storage: Storage, examples: list[Example]) -> None:
         self._catalogue = catalogue
         self._storage = storage
         self._examples = examples
-        self._overview = overview
         self._paths = catalogue.images
         self._numbers = {path: number for number, path in enumerate(self._paths)}
         self._environment = Environment(
