@@ -11,7 +11,7 @@ from browser import Browser
 from human_data import make_images
 from study_server import StudyServer
 
-from torchmetrics_sess.judgements import Answer
+from torchmetrics_sess.judgements import Answer, Study
 from torchmetrics_sess.judgements.storage import Storage
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">.png"
@@ -130,6 +130,10 @@ def test_pausing_hides_the_images_and_zoom_shows_one_place_in_all(browsers: list
     begin(browser, server, "dora")
     browser.press("p")
     assert browser.evaluate("part('judging').hidden && !part('paused').hidden")
+    # What the steps mean can be read again.
+    assert browser.evaluate("[...part('paused').querySelectorAll('dd')].map((text) => text.textContent)") == list(
+        Study().meanings
+    )
     browser.press("5")
     browser.evaluate("part('resume').click()")
     assert browser.evaluate("[rater, state.done]") == ["dora", 0]

@@ -194,3 +194,15 @@ def test_scores_of_shards_are_those_of_folders(
     assert scores[1:] == [scores[0]] * 3
     both = sess("score", tmp_path / "shards", image_folders[1])
     assert both.exit_code == 2
+
+
+def test_people_are_not_asked_about_shards(sess: Callable[..., Any], image_folders: Folders, tmp_path: Path) -> None:
+    tar = write_samples(tmp_path / "a.tar", image_folders, range(2))
+    table = write_table(tmp_path / "train.parquet", image_folders)
+    listed = tmp_path / "pairs.csv"
+    listed.write_text("origin,recon\na.tar/part/0.origin.png,a.tar/part/0.recon.png\n")
+    for given, shard in ((tar, tar), (table, table), (listed, tar)):
+        result = sess("annotate", given, "--study", tmp_path / "study.yaml")
+        assert result.exit_code == 2
+        assert f"{shard} is a shard, and people are asked about image files" in " ".join(result.stderr.split())
+        assert not (tmp_path / "study.sqlite").exists()

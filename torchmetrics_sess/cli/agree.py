@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Dataset: TypeAlias = Literal["ratings", "tid2013", "kadid", "sis", "nights", "csv"]
 Screen: TypeAlias = Literal["bt500", "p910", "none"]
+# From fewer, bootstrap intervals are too narrow: docs/people.md, "How many judgements".
+FEW_ORIGINALS = 10
 # Raters beyond these are counted, not listed.
 _LISTED = 30
 
@@ -141,6 +143,16 @@ def agree(
         results().print(f"\n{preset_used.signature()}", soft_wrap=True)
     if out is not None:
         _write(content, preset_used.signature(), source, out)
+
+
+def few_originals(count: int) -> str:
+    """Return what so few originals cannot tell."""
+    if count == 1:
+        return "one original: intervals and tests say nothing about other images"
+    return (
+        f"only {count} originals: intervals and tests from fewer than {FEW_ORIGINALS} are too sure of themselves, and "
+        "show that the study works, no more"
+    )
 
 
 def check_images(source: Path, judged: Sequence[Judgements]) -> None:
@@ -270,8 +282,8 @@ def _show(analysis: Analysis, source: str) -> None:
     console.print(f"{source}: {what}, {analysis.judgements} questions about {analysis.originals} originals")
     if analysis.left_out:
         console.print(f"left out, because a metric has no value for them: {analysis.left_out}")
-    if analysis.originals == 1:
-        console.print("one original: intervals and tests say nothing about other images", soft_wrap=True)
+    if analysis.originals < FEW_ORIGINALS:
+        console.print(few_originals(analysis.originals), soft_wrap=True)
     lines = [["metric", *(f"{name} (95 %)" for name in analysis.results)]]
     for metric in order:
         cells = [

@@ -81,7 +81,9 @@ def annotate(
             write_study(Study(), study)
             note(f"{study} was written: change what it says before the first answer, and start again")
         settings = read_study(study)
-    pairs = _readable(find_pairs(origin, recons))
+    found = find_pairs(origin, recons)
+    _check_files(found)
+    pairs = _readable(found)
     with refusing(ValueError):
         questions = catalogue(pairs, settings)
         storage = Storage(place, questions)
@@ -123,6 +125,16 @@ def _check_extra() -> None:
         raise ModuleNotFoundError(
             f"{error.name} is needed to ask people: install the extra `study` (pip install 'torchmetrics-sess[study]')"
         ) from error
+
+
+def _check_files(pairs: Sequence[FilePair]) -> None:
+    """Refuse pairs in shards: each has a copy of its original, so that nothing says which are of one original."""
+    from torchmetrics_sess.images import shard_of
+
+    paths = dict.fromkeys(Path(path).parent for pair in pairs for path in (pair.origin, pair.recon) if path)
+    shard = next(filter(None, (shard_of(folder / "image") for folder in paths)), None)
+    if shard is not None:
+        refuse(f"{shard} is a shard, and people are asked about image files: unpack it into a folder for each codec")
 
 
 def _readable(pairs: Sequence[FilePair]) -> list[FilePair]:

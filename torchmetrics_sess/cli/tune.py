@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from torchmetrics_sess.cli.agree import ScreenOption, check_images
+from torchmetrics_sess.cli.agree import FEW_ORIGINALS, ScreenOption, check_images, few_originals
 from torchmetrics_sess.cli.files import check_writable, written
 from torchmetrics_sess.cli.options import DeviceOption, PresetOption, SettingsOption, parse_settings
 from torchmetrics_sess.cli.output import note, refuse, refusing, results
@@ -232,8 +232,9 @@ def _show(tuned: Tuned, table: Table, provenance: Tuning) -> None:
 
     console = results()
     originals = len({question[0] for question in table.questions})
+    raters = "one rater" if provenance.raters == 1 else f"{provenance.raters} raters"
     console.print(
-        f"{provenance.judgements} answers of {provenance.raters} raters to {len(table.questions)} questions about "
+        f"{provenance.judgements} answers of {raters} to {len(table.questions)} questions about "
         f"{originals} originals; {tuned.trials} trials",
         soft_wrap=True,
     )
@@ -252,6 +253,8 @@ def _show(tuned: Tuned, table: Table, provenance: Tuning) -> None:
         "(this flatters them)",
         soft_wrap=True,
     )
+    if originals < FEW_ORIGINALS:
+        console.print(few_originals(originals), soft_wrap=True)
 
 
 def _spread(tuned: Tuned, name: str) -> str:

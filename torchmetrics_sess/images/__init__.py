@@ -9,7 +9,7 @@ from torchmetrics_sess.images.files import (
     read_pairs,
     read_shards,
 )
-from torchmetrics_sess.images.shards import find_shards
+from torchmetrics_sess.images.shards import find_shards, shard_of
 from torchmetrics_sess.images.tensors import (
     NotFinite,
     OutOfRange,
@@ -34,4 +34,5 @@ __all__ = [
     "read_image",
     "read_pairs",
     "read_shards",
+    "shard_of",
 ]

@@ -74,11 +74,16 @@ def read_bytes(path: Path) -> bytes | None:
         OSError: if the shard cannot be read.
         ModuleNotFoundError: if it is a table and pyarrow is not installed.
     """
-    for shard in path.parents:
-        if shard.suffix in _SUFFIXES and shard.is_file():
-            inside = path.relative_to(shard).as_posix()
-            return _table_bytes(shard, inside) if shard.suffix in _TABLES else _tar_bytes(shard, inside)
-    return None
+    shard = shard_of(path)
+    if shard is None:
+        return None
+    inside = path.relative_to(shard).as_posix()
+    return _table_bytes(shard, inside) if shard.suffix in _TABLES else _tar_bytes(shard, inside)
+
+
+def shard_of(path: Path) -> Path | None:
+    """Return the shard that a path leads into, or None if it leads into none."""
+    return next((above for above in path.parents if above.suffix in _SUFFIXES and above.is_file()), None)
 
 
 def _stamp(shard: Path) -> tuple[int, int]:
