@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -70,13 +71,12 @@ def fill(command: Sequence[str], values: Mapping[str, str]) -> list[str]:
     """Put values in the place of placeholders; no other braces are touched.
 
     Examples:
-        >>> fill(["enc", "--quality={q}", "{in}", "{else}"], {"q": "5", "in": "a b[1].png"})
-        ['enc', '--quality=5', 'a b[1].png', '{else}']
+        >>> fill(["enc", "--quality={q}", "{in}", "{else}"], {"in": "a b[1]{q}.png", "q": "5"})
+        ['enc', '--quality=5', 'a b[1]{q}.png', '{else}']
     """
-    filled = list(command)
-    for name, value in values.items():
-        filled = [word.replace(f"{{{name}}}", value) for word in filled]
-    return filled
+    # At once, as a value may hold what looks like the placeholder of another.
+    placeholder = re.compile("|".join(re.escape(f"{{{name}}}") for name in values))
+    return [placeholder.sub(lambda found: values[found[0][1:-1]], word) for word in command]
 
 
 def run_command(command: Sequence[str], seconds: float) -> str:
