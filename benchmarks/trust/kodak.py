@@ -6,12 +6,13 @@
 are ``results/kodak/points.csv``, ``deltas.csv`` and the figures, which show no photograph, and
 ``docs/images/curves.png``, for light and dark pages. Then the numbers are checked in other ways: PSNR and rate of
 every file with Pillow and NumPy alone, every BD-rate with the library alone, and a codec that is JPEG with 10 % of
-bytes added, which must come out at +10 % by every metric.
+bytes added, which must come out at +10 % by every metric. The table of BD-rates is printed as `docs/curves.md` has it.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from PIL import Image
 
 from benchmarks.shared.reporting import RESULTS, write_results
 from torchmetrics_sess.curves import Curve, delta, read_curves
-from torchmetrics_sess.curves.curve import metrics_of
+from torchmetrics_sess.curves.curve import metrics_of, title_of
 from torchmetrics_sess.results import read_results
 
 CODECS = ("jpeg", "webp", "avif", "jpeg2000")
@@ -52,6 +53,7 @@ def main() -> None:
     rows = [check_files(out / "results.csv"), *check_deltas(curves)]
     for row in rows:
         print(*(f"{key}: {value}" for key, value in row.items()), sep="   ")
+    print(table_of_rates(out / "deltas.csv"))
     if arguments.images < 24:
         print("part of the photographs: nothing is kept")
         return
@@ -100,6 +102,26 @@ def check_deltas(curves: list[Curve]) -> list[dict[str, Any]]:
             expected = float(bjontegaard.bd_rate(*means, method="akima", min_overlap=0))
             rows.append({"codec": test.name, "metric": metric, "BD-rate, %": found, "library": expected})
     return rows
+
+
+def table_of_rates(path: Path) -> str:
+    """Return the BD-rates of ``deltas.csv`` as a table in Markdown: 95 % interval in brackets, then the range."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "rate"]
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    lines = [["BD-rate against JPEG", *map(title_of, metrics)], ["---"] * (len(metrics) + 1)]
+    for codec in dict.fromkeys(row["codec"] for row in rows):
+        found = {row["metric"]: row for row in rows if row["codec"] == codec}
+        lines.append([codec, *(_cell(found[metric]) for metric in metrics)])
+    notes = dict.fromkeys(f"{row['codec']} by {title_of(row['metric'])}: {row['note']}" for row in rows if row["note"])
+    return "\n".join(["", *(f"| {' | '.join(line)} |" for line in lines), "", *notes])
+
+
+def _cell(row: dict[str, str]) -> str:
+    if not row["value"]:
+        return "none"
+    interval = f" [{float(row['low']):+.1f}, {float(row['high']):+.1f}]" if row["low"] else ""
+    return f"{float(row['value']):+.1f} %{interval}, {float(row['overlap']):.0%}"
 
 
 if __name__ == "__main__":
