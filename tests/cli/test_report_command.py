@@ -131,6 +131,7 @@ def test_the_report_has_a_section_of_people(tmp_path: Path, sess: Any) -> None:
     page = (tmp_path / "report" / "index.html").read_text()
     assert "18 pairs of 6 originals were rated by 4 people" in page
     assert "Scores that are higher than people would have them" in page
+    assert "SeSS and people: only 6 originals: intervals and tests" in page
     assert page.count('class="fit"') > 20
 
     ratings.write_text(ratings.read_text().replace("origin/", "elsewhere/"))

@@ -169,7 +169,7 @@ def _points_table(curves: Sequence[Curve]) -> Any:
             for metric in metrics:
                 line.append(_number(float(curve.means(metric)[index])) if curve.has(metric) else "-")
                 if metric == "sess":
-                    line.append(f"{ends[index][0]:.3f} - {ends[index][1]:.3f}" if ends else "-")
+                    line.append(f"{ends[index][0]:.4f} - {ends[index][1]:.4f}" if ends else "-")
             lines.append(line)
     return _table(header, lines, left=2)
 
@@ -181,9 +181,10 @@ def _deltas_table(curves: Sequence[Curve], deltas: Sequence[Delta]) -> Any:
     for low, high in zip(deltas[::2], deltas[1::2], strict=True):
         first = low.test if low.test != seen else ""
         seen = low.test
-        lines.append(
-            [first, _titled(low), _amount(low, 1), _ends(low, 1), _share(low), _amount(high, 3), _ends(high, 3)]
-        )
+        # What ends at 1 saturates, and its differences are small.
+        digits = 4 if low.metric in ("sess", "ms_ssim") else 2
+        amounts = [_amount(low, 1), _ends(low, 1), _share(low), _amount(high, digits), _ends(high, digits)]
+        lines.append([first, _titled(low), *amounts])
     rate = "BD-rate" if curves[0].axis != "snr" else "BD-SNR"
     header = ["", "metric", f"{rate} ({unit})", "95 % interval", "range", "BD-quality", "95 % interval"]
     return _table(header, lines, left=2)

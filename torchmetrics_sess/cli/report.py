@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torchmetrics_sess.cli.agree import FEW_ORIGINALS, few_originals
 from torchmetrics_sess.cli.options import DeviceOption, PresetOption, RescaleOption, SettingsOption, parse_settings
 from torchmetrics_sess.cli.output import note, refuse, refusing, results
 
@@ -138,6 +139,8 @@ def _beside_people(rows: Sequence[Row], path: Path, notes: list[str]) -> People:
         people = beside_people(rows, table.without(rejected))
     if rejected:
         notes.append("Ratings left out: " + ", ".join(f"{name}: {reason}" for name, reason in rejected.items()) + ".")
+    if people.originals < FEW_ORIGINALS:
+        notes.append(f"SeSS and people: {few_originals(people.originals)}.")
     if people.unknown:
         notes.append(f"{people.unknown} rated pairs are not among the results.")
     return people
