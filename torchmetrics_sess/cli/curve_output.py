@@ -175,14 +175,15 @@ def _points_table(curves: Sequence[Curve]) -> Any:
 
 
 def _deltas_table(curves: Sequence[Curve], deltas: Sequence[Delta]) -> Any:
+    from torchmetrics_sess.curves.curve import digits_of
+
     unit = "%" if curves[0].axis != "snr" else "dB"
     lines = []
     seen = ""
     for low, high in zip(deltas[::2], deltas[1::2], strict=True):
         first = low.test if low.test != seen else ""
         seen = low.test
-        # What ends at 1 saturates, and its differences are small.
-        digits = 4 if low.metric in ("sess", "ms_ssim") else 2
+        digits = digits_of(low.metric)
         amounts = [_amount(low, 1), _ends(low, 1), _share(low), _amount(high, digits), _ends(high, digits)]
         lines.append([first, _titled(low), *amounts])
     rate = "BD-rate" if curves[0].axis != "snr" else "BD-SNR"

@@ -172,6 +172,16 @@ def in_decibels(metric: str, means: Float[np.ndarray, "*shape"]) -> Float[np.nda
     return np.where(lost > 1e-12, -10 * np.log10(np.maximum(lost, 1e-12)), inf)
 
 
+def digits_of(metric: str) -> int:
+    """Return how many digits after the point a difference of a metric is given with.
+
+    Examples:
+        >>> digits_of("sess"), digits_of("sess_db")
+        (4, 2)
+    """
+    return 2 if metric in DECIBELS or metric == "psnr" else 4
+
+
 def title_of(metric: str) -> str:
     """Return what a metric is called in a figure or a sentence.
 

@@ -79,7 +79,7 @@ class CurveSection:
         names: of the codecs.
         panels: the charts.
         anchor: what deltas are against.
-        deltas: of rate and of quality, in pairs.
+        deltas: of rate and of quality, in pairs, each with the title of the metric and how its differences are written.
         sentences: where metrics disagree.
         looks: pictures at equal rate.
         unit: of deltas of rate.
@@ -88,7 +88,7 @@ class CurveSection:
     names: list[str]
     panels: list[CurvePanel]
     anchor: str
-    deltas: list[tuple[Delta, Delta, str]]
+    deltas: list[tuple[Delta, Delta, str, str]]
     sentences: list[str]
     looks: list[Picture]
     unit: str
@@ -98,7 +98,7 @@ def curve_section(
     curves: Sequence[Curve], deltas: Sequence[Delta], sentences: Sequence[str], comparisons: Sequence[Comparison]
 ) -> CurveSection:
     """Return what a page is to say about curves."""
-    from torchmetrics_sess.curves.curve import title_of
+    from torchmetrics_sess.curves.curve import digits_of, title_of
     from torchmetrics_sess.curves.figure import usual_metrics
     from torchmetrics_sess.curves.pictures import plot_comparison
 
@@ -116,7 +116,10 @@ def curve_section(
         [curve.name for curve in curves],
         [_panel(curves, metric) for metric in usual_metrics(curves)],
         deltas[0].anchor if deltas else "",
-        [(rate, quality, title_of(rate.metric)) for rate, quality in zip(deltas[::2], deltas[1::2], strict=True)],
+        [
+            (rate, quality, title_of(rate.metric), f"%+.{digits_of(rate.metric)}f")
+            for rate, quality in zip(deltas[::2], deltas[1::2], strict=True)
+        ],
         list(sentences),
         looks,
         "dB" if curves[0].axis == "snr" else "%",
