@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 QUICK: dict[str, Sequence[str]] = {
     "trust.lite_sanity": [],
     "trust.semantics": ["--quick"],
+    "trust.limits": ["--quick"],
     "trust.robustness": ["--quick"],
     "cost.matching": ["--quick"],
     "cost.lite": ["--quick"],

@@ -1,4 +1,20 @@
 """The pages that are checked, and what they state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.claims.benchmarks_page import benchmarks_page
 from benchmarks.claims.results import ROOT
-PAGES = ("README.md", "benchmarks/README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md")))
-def statements(): return {}
+from benchmarks.claims.statements import Statement
+
+PAGES = (
+    "README.md",
+    "benchmarks/README.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")),
+)
+
+
+def statements() -> Mapping[str, Sequence[Statement]]:
+    """Return what every page states, by its path."""
+    return {"benchmarks/README.md": benchmarks_page()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
 from benchmarks.claims.results import Value, origin
@@ -159,7 +160,8 @@ def written(value: Value, like: str) -> str:
     if exponent:
         digits, _, power = f"{value:.{decimals}e}".partition("e")
         return f"{digits}e{int(power)}"
-    text = f"{value:.{decimals}f}"
+    # Of what is printed, not of its binary neighbour: half of 1 % is rounded up, whatever the machine.
+    text = f"{Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP):f}"
     if float(text) == 0:
         text = text.lstrip("-")
     return text if like.lstrip("-").startswith("0.") else re.sub(r"^(-?)0\.", r"\1.", text)
