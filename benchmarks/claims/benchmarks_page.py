@@ -212,6 +212,7 @@ def _objects() -> list[Statement]:
         row("mean IoU with the object", "IoU with the object"),
         row("adjusted Rand, JPEG 20", "adjusted Rand, JPEG 20", 0.85),
         row("count", "count", another=True),
+        Given("are met with an IoU of {}, and", "the definition"),
         Sentence(
             "On the half that constants were chosen on: covering {}, mean IoU with the object {}.",
             calibration,
@@ -261,8 +262,8 @@ def _mild() -> list[Statement]:
         ),
         Row("margin of an object taken away", file, margins("an object taken away"), under),
         Sentence(
-            "The mildest scores are those of a mirrored photograph ({}) and one without colours ({}); an object cut out "
-            "scores {}, erased {}, swapped {}.",
+            "The mildest scores are those of a mirrored photograph ({}) and one without colours ({}); an object cut "
+            "out scores {}, erased {}, swapped {}.",
             scores,
             [*(value(scores, SESS, level=level) for level in levels), _average(swapped)],
         ),
@@ -327,6 +328,7 @@ def _cost() -> list[Statement]:
             ],
             under,
         ),
+        Given("importing torchmetrics | at most {} |", "a goal; the script prints what it measures and keeps no file"),
         Row(
             "peak memory after 1000 updates against 1",
             "memory",
@@ -365,7 +367,8 @@ def _cost() -> list[Statement]:
             under,
         ),
         Sentence(
-            "A pair of `lite` takes {} ms of a core for reading two small files, {} for both scene graphs and {} for matching",
+            "A pair of `lite` takes {} ms of a core for reading two small files, {} for both scene graphs and {} for "
+            "matching",
             processes,
             [value(processes, "reading ms"), network, matched],
         ),

@@ -11,7 +11,7 @@ from benchmarks.claims.statements import NOT_MEASURED, Statement, explain, writt
 # What stands in code is run or quoted, what stands in the target of a link is no number.
 _CODE = (re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE), re.compile(r"`[^`\n]*`"), re.compile(r"\]\([^)]*\)"))
 # No numbers of versions, no clock times.
-_DECIMAL = re.compile(r"(?<![\w.])-?\d*\.\d+(?:e-?\d+)?(?![\w%]|\.\d)")
+_DECIMAL = re.compile(r"(?<![\w.])(?<!\w-)-?\d*\.\d+(?:e-?\d+)?(?![\w%]|\.\d)")
 
 
 def check(name: str, page: str, statements: Sequence[Statement]) -> list[str]:

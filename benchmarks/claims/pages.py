@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmarks.claims.benchmarks_page import benchmarks_page
+from benchmarks.claims.guide import guide
+from benchmarks.claims.readme import readme
 from benchmarks.claims.results import ROOT
 from benchmarks.claims.statements import Statement
 
@@ -17,4 +19,4 @@ PAGES = (
 
 def statements() -> Mapping[str, Sequence[Statement]]:
     """Return what every page states, by its path."""
-    return {"benchmarks/README.md": benchmarks_page()}
+    return {"README.md": readme(), "benchmarks/README.md": benchmarks_page(), **guide()}

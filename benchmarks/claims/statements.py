@@ -136,9 +136,10 @@ class Given(Statement):
 
 def section(page: str, heading: str) -> tuple[int, int]:
     """Return where a section begins and ends: at the next heading of its level or above."""
-    if page.count(f"\n{heading}\n") != 1:
+    found = [match.start() for match in re.finditer(rf"^{re.escape(heading)}$", page, re.MULTILINE)]
+    if len(found) != 1:
         raise LookupError(f"is no heading, or not the only one: {heading!r}")
-    start = page.index(f"\n{heading}\n") + 1
+    start = found[0]
     level = len(heading) - len(heading.lstrip("#"))
     following = re.compile(rf"^#{{1,{level}}} ", re.MULTILINE).search(page, start + len(heading))
     return start, following.start() if following else len(page)
