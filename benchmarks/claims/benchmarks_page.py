@@ -227,7 +227,7 @@ def _objects() -> list[Statement]:
 
 
 def _mild() -> list[Statement]:
-    file, under = "semantics-drawn_summary", "## Is anything mild taken for a loss?"
+    file, under = "semantics-drawn_summary", "## Is anything mild taken for something lost?"
     names = {
         "an object taken away": 0.984,
         "left and right exchanged": 0.975,
@@ -285,7 +285,7 @@ def _old() -> list[Statement]:
         ),
         row("same photograph against another one, AUC", "AUC, same photograph against another"),
         *(
-            row(f"ordering: meaning kept above {what}", f"ordering, meaning kept above {key}")
+            row(f"ordering: mild change above {what}", f"ordering, meaning kept above {key}")
             for what, key in (
                 ("an object taken away (n = 8)", "an object taken away"),
                 ("two objects exchanged (n = 4)", "objects exchanged"),
@@ -293,7 +293,7 @@ def _old() -> list[Statement]:
                 ("halves exchanged, top and bottom", "top and bottom exchanged"),
             )
         ),
-        row("margin: meaning kept above an object taken away", "margin, meaning kept above an object taken away"),
+        row("margin: mild change above an object taken away", "margin, meaning kept above an object taken away"),
     ]
 
 
