@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks.claims.results import column, lead, mean, times, value
-from benchmarks.claims.statements import Given, Row, Sentence, Statement
+from benchmarks.claims.results import column, lead, mean, rows, times, value
+from benchmarks.claims.statements import Given, Output, Row, Sentence, Statement
 
 MEASURES = ("SeSS", "embedding", "MS-SSIM", "PSNR")
 SANITY, DRAWN, RECOGNITION = "lite_sanity", "robustness-drawn", "recognition"
+COMMANDS = ("sess demo --report report/", "sess score photo.png photo.jpg", "sess score kodak/ decoded/")
 HARD, APART = "hard ordering, above object erased", "AUC, distorted against other"
 
 
@@ -17,6 +18,8 @@ def readme() -> list[Statement]:
     swapped = [mean(SANITY, f"swapped {k}") for k in (1, 2)]
     brightness = [mean(SANITY, title) for title in ("darker", "brighter")]
     return [
+        *(_output(command) for command in COMMANDS),
+        Sentence("takes {} seconds of a core", "outputs", [value("outputs", "processor seconds", shown=COMMANDS[0])]),
         Given("Python {} or newer", "a requirement"),
         Given("[Apache License {}]", "a name"),
         Given("({} GB with", "what pip installed"),
@@ -90,6 +93,11 @@ def readme() -> list[Statement]:
             "Unrelated photographs do not score 0, but {} on", "baseline-lite", [value("baseline-lite", "baseline")]
         ),
     ]
+
+
+def _output(command: str) -> Output:
+    found = rows("outputs", shown=command)
+    return Output(command, "outputs", found[0]["output"] if found else None)
 
 
 def _lowest() -> float | None:

@@ -21,7 +21,7 @@ class Place(NamedTuple):
 
     start: int
     end: int
-    value: Value
+    value: Value | str
     source: str
 
 
@@ -112,6 +112,30 @@ class Row(Statement):
 
 
 @dataclass(frozen=True)
+class Output(Statement):
+    """What a command prints, in the fenced block after the comment ``<!-- what `COMMAND` prints -->``.
+
+    Args:
+        command: as the reader types it.
+        source: the results file.
+        text: what it prints; without any, the block stays as it is.
+    """
+
+    command: str
+    source: str
+    text: str | None
+
+    def places(self, page: str) -> Iterator[Place]:
+        """Find the inside of the block."""
+        begin = f"<!-- what `{self.command}` prints -->\n```text\n"
+        if page.count(begin) != 1:
+            raise LookupError(f"has {page.count(begin)} blocks, and should have one: {begin!r}")
+        start = page.index(begin) + len(begin)
+        if self.text is not None:
+            yield Place(start, page.index("\n```", start), self.text, self.source)
+
+
+@dataclass(frozen=True)
 class Given(Statement):
     """Numbers that are no measurement of a results file, and why.
 
@@ -145,7 +169,7 @@ def section(page: str, heading: str) -> tuple[int, int]:
     return start, following.start() if following else len(page)
 
 
-def written(value: Value, like: str) -> str:
+def written(value: Value | str, like: str) -> str:
     """Return a value with the decimals, the zero before the point and the exponent of what it takes the place of.
 
     Examples:
@@ -154,6 +178,8 @@ def written(value: Value, like: str) -> str:
         >>> written(0.00041, "6.9e-4"), written(-0.5, ".25"), written(None, ".98"), written(0.5, "………")
         ('4.1e-4', '-.50', '………', '.50')
     """
+    if isinstance(value, str):
+        return value
     number, _, exponent = like.partition("e")
     decimals = len(like) - 1 if like.startswith(NOT_MEASURED) else len(number.partition(".")[2])
     if value is None:
@@ -170,4 +196,6 @@ def written(value: Value, like: str) -> str:
 
 def explain(place: Place, text: str, wanted: str) -> str:
     """Say what differs."""
+    if isinstance(place.value, str):
+        return f"another output than that of {origin(place.source)}"
     return f"the page says {text}, the result {wanted}: {origin(place.source)}"
