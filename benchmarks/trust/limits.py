@@ -159,7 +159,7 @@ def drawing(image: Image.Image) -> Image.Image:
     from skimage.color import rgb2gray
     from skimage.feature import canny
 
-    edges = canny(rgb2gray(np.asarray(image)), sigma=2)
+    edges: NDArray[np.bool_] = canny(rgb2gray(np.asarray(image)), sigma=2)  # type: ignore[no-untyped-call]
     return _image(np.repeat(np.where(edges, 0, 255)[:, :, None], 3, axis=2))
 
 
@@ -172,9 +172,8 @@ def draw(shown: Sequence[tuple[Pair, dict[str, Any]]], name: str) -> Path:
 
     lines = -(-len(shown) // 2)
     figure = plt.figure(figsize=(9.6, 2.75 * lines), layout="constrained")
-    for place, (part, (pair, found)) in enumerate(
-        zip(figure.subfigures(lines, 2, wspace=0.04).flat, shown, strict=False), 1
-    ):
+    parts = figure.subfigures(lines, 2, squeeze=False, wspace=0.04)
+    for place, (part, (pair, found)) in enumerate(zip(parts.flat, shown, strict=False), 1):
         part.suptitle(f"{place}. {pair.name}", fontsize=11, fontweight="bold")
         axes = part.subplots(1, 2)
         for axis, image in zip(axes, (pair.original, pair.changed), strict=True):

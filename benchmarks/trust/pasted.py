@@ -96,12 +96,12 @@ def main() -> None:
     command = ["python", "-m", "benchmarks.trust.pasted", *sys.argv[1:]]
     name = arguments.name or f"pasted-{arguments.preset}"
     print(write_results(name, [*rows, *compared, extra], command))
-    scores = [
+    per_scene = [
         {"scene": k, "change": title} | {m: values[m][k] for m in MEASURES}
         for title, values in found.items()
         for k in range(arguments.scenes)
     ]
-    print(write_scores(name, scores))
+    print(write_scores(name, per_scene))
 
 
 if __name__ == "__main__":
