@@ -4,8 +4,8 @@
 
 ``--quick`` takes under ten minutes on two cores: it shows every table, of fewer repetitions and sizes, and leaves
 ``results`` alone. For figures to quote, run it without, on a machine that does nothing else. Some scripts are left to
-you: ``trust.kodak``, ``trust.objects``, ``trust.planted``, ``trust.recognition``, ``trust.pasted`` and those of
-``calibration`` need folders of photographs.
+you: ``trust.kodak``, ``trust.objects``, ``trust.planted``, ``trust.recognition``, ``trust.pasted``,
+``trust.small_objects`` and those of ``calibration`` need folders of photographs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 QUICK: dict[str, Sequence[str]] = {
     "trust.lite_sanity": [],
     "trust.semantics": ["--quick"],
+    "trust.limits": ["--quick"],
     "trust.robustness": ["--quick"],
     "cost.matching": ["--quick"],
     "cost.lite": ["--quick"],
@@ -47,7 +48,14 @@ QUICK: dict[str, Sequence[str]] = {
 }
 """The options of every script with ``--quick``."""
 
-ON_FOLDERS = {"trust.kodak", "trust.objects", "trust.pasted", "trust.planted", "trust.recognition"}
+ON_FOLDERS = {
+    "trust.kodak",
+    "trust.objects",
+    "trust.pasted",
+    "trust.planted",
+    "trust.recognition",
+    "trust.small_objects",
+}
 """Scripts that report, but only on data that is not here."""
 
 FULL: dict[str, Sequence[str]] = {name: [] for name in QUICK} | {

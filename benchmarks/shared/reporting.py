@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import importlib.metadata
 import json
@@ -44,6 +45,18 @@ def write_results(name: str, rows: Sequence[Mapping[str, Any]], command: Sequenc
     # Where folders lie is nobody's business.
     shown = [Path(part).name if Path(part).is_absolute() else part for part in command]
     path.write_text(json.dumps({"command": shown, "machine": machine(), "rows": list(rows)}, indent=2) + "\n")
+    return path
+
+
+def write_scores(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write what lies beneath the means, a row per photograph, to ``results/<name>_scores.csv``; return its path."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}_scores.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
     return path
 
 

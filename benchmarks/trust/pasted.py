@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.shared.reporting import write_results
+from benchmarks.shared.reporting import write_results, write_scores
+from benchmarks.shared.statistics import leads
 from benchmarks.trust.hard_distortions import erase, load_drawn
 from benchmarks.trust.measures import EMBEDDING, MEASURES, SESS, Measures
 from benchmarks.trust.pasted_scenes import KEPT, LOST, pasted_scene
@@ -77,6 +78,13 @@ def main() -> None:
         if title in LOST:
             row |= {f"below {KEPT}, {m}": float(np.mean(np.array(found[KEPT][m]) > scores[m])) for m in MEASURES}
         rows.append(row)
+    compared = [
+        row
+        for title in LOST
+        for row in leads(
+            f"{title} below {KEPT}", {m: np.greater(found[KEPT][m], found[title][m]).astype(float) for m in MEASURES}
+        )
+    ]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     table = Table(*columns, title=f"{arguments.scenes} scenes; another scene is 0, identity 1, where rescaled")
     for row in rows:
@@ -86,7 +94,14 @@ def main() -> None:
     console.print(measures.preset.signature(), soft_wrap=True)
     extra = {"scenes": arguments.scenes, "half": arguments.half, "signature": measures.preset.signature()}
     command = ["python", "-m", "benchmarks.trust.pasted", *sys.argv[1:]]
-    print(write_results(arguments.name or f"pasted-{arguments.preset}", [*rows, extra], command))
+    name = arguments.name or f"pasted-{arguments.preset}"
+    print(write_results(name, [*rows, *compared, extra], command))
+    per_scene = [
+        {"scene": k, "change": title} | {m: values[m][k] for m in MEASURES}
+        for title, values in found.items()
+        for k in range(arguments.scenes)
+    ]
+    print(write_scores(name, per_scene))
 
 
 if __name__ == "__main__":

@@ -40,9 +40,9 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from sklearn.isotonic import IsotonicRegression
 
-from benchmarks.shared.reporting import FIGURES, write_results
+from benchmarks.shared.reporting import FIGURES, write_results, write_scores
 from benchmarks.trust.conditions import Condition, load_conditions, mean_amplitude, show, square
-from benchmarks.trust.measures import MEASURES, Measures
+from benchmarks.trust.measures import MEASURES, SESS, Measures
 from torchmetrics_sess.images import find_images, read_image
 from torchmetrics_sess.presets import load_preset
 
@@ -88,11 +88,21 @@ def main() -> None:
     console.print(_table(f"{len(images)} photographs; another photograph is 0, identity 1", rows))
     summary = summarise(scores, others, conditions)
     console.print(_table("summary", summary))
+    compared = compare(scores, others, conditions)
+    if compared:
+        console.print(_table("SeSS against other measures, on the same photographs", compared))
     console.print(measures.preset.signature(), soft_wrap=True)
     name = arguments.name or f"recognition-{arguments.preset}"
     extra = {"photographs": len(images), "half": arguments.half, "signature": measures.preset.signature()}
     command = ["python", "-m", "benchmarks.trust.recognition", *sys.argv[1:]]
-    print(write_results(name, [*rows, *summary, extra], command))
+    print(write_results(name, [*rows, *summary, *compared, extra], command))
+    per_photograph = [
+        {"photograph": Path(path).stem, "kind": c.kind, "condition": c.name}
+        | {m: float(scores[m][i, k]) for m in MEASURES}
+        for i, path in enumerate(paths)
+        for k, c in enumerate(conditions)
+    ]
+    print(write_scores(name, per_photograph))
     print(draw(rows, name))
 
 
@@ -125,16 +135,8 @@ def summarise(
     """Return a row per measure, with intervals."""
     rows = []
     for m, values in scores.items():
-        # What identity gives is known of all but PSNR, whose scale ends nowhere: there, ranks alone mean something.
-        identity = 1.0 if m != "PSNR" else float(values.max())
-        own = numbers(scale(values.mean(0), others[m], identity), conditions)
-        random = np.random.default_rng(0)
-        drawn = [
-            numbers(
-                scale(values[random.integers(len(values), size=len(values))].mean(0), others[m], identity), conditions
-            )
-            for _ in range(RESAMPLES if len(values) > 1 else 0)
-        ]
+        own = numbers(scale(values.mean(0), others[m], _identity(m, values)), conditions)
+        drawn = resampled(m, values, others[m], conditions)
         row: dict[str, Any] = {"measure": m}
         for number in NUMBERS:
             row[number] = own[number]
@@ -142,6 +144,41 @@ def summarise(
             row[f"{number}, interval"] = f"{low:.3f} to {high:.3f}"
         rows.append(row)
     return rows
+
+
+def compare(
+    scores: Mapping[str, NDArray[np.float64]], others: Mapping[str, float], conditions: Sequence[Condition]
+) -> list[dict[str, Any]]:
+    """Return how far the score is from every other measure, by every number, with the interval of the difference.
+
+    The same photographs are drawn for both. ``p`` is twice the share of draws on the other side of 0.
+    """
+    drawn = {m: resampled(m, values, others[m], conditions) for m, values in scores.items()}
+    own = {m: numbers(scale(v.mean(0), others[m], _identity(m, v)), conditions) for m, v in scores.items()}
+    rows = []
+    for number, m in itertools.product(NUMBERS, MEASURES):
+        if m != SESS and drawn[m]:
+            differences = np.array([a[number] - b[number] for a, b in zip(drawn[SESS], drawn[m], strict=True)])
+            low, high = np.quantile(differences, (0.025, 0.975))
+            row: dict[str, Any] = {"lead": number, "over": m, "n": len(scores[m])}
+            row |= {"mean": own[SESS][number] - own[m][number], "low": float(low), "high": float(high)}
+            row["p"] = float(min(1.0, 2 * min((differences <= 0).mean(), (differences >= 0).mean())))
+            rows.append(row)
+    return rows
+
+
+def resampled(
+    m: str, values: NDArray[np.float64], other: float, conditions: Sequence[Condition]
+) -> list[dict[str, float]]:
+    """Return the numbers of a measure for photographs drawn anew, the same draws for every measure."""
+    random, n = np.random.default_rng(0), len(values)
+    draws = [random.integers(n, size=n) for _ in range(RESAMPLES if n > 1 else 0)]
+    return [numbers(scale(values[draw].mean(0), other, _identity(m, values)), conditions) for draw in draws]
+
+
+def _identity(m: str, values: NDArray[np.float64]) -> float:
+    # What identity gives is known of all but PSNR, whose scale ends nowhere: there, ranks alone mean something.
+    return 1.0 if m != "PSNR" else float(values.max())
 
 
 def numbers(means: NDArray[np.float64], conditions: Sequence[Condition]) -> dict[str, float]:

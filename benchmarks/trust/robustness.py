@@ -33,7 +33,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.shared.photographs import OBJECTS, load_photographs
-from benchmarks.shared.reporting import write_results
+from benchmarks.shared.reporting import write_results, write_scores
+from benchmarks.shared.statistics import leads
 from benchmarks.trust.edits import box_region
 from benchmarks.trust.hard_distortions import DrawnScene, cut_out, erase, hard_distortions, load_drawn, move, swap
 from benchmarks.trust.measures import MEASURES, SESS, Measures
@@ -69,19 +70,25 @@ def main() -> None:
     if arguments.jscc:
         distortions["Deep JSCC, -5 dB"] = partial(deep_jscc, _load_jscc(arguments.jscc), -5.0)
 
-    rows, summary = summarise(score(scenes, distortions, measures), list(distortions))
+    found = score(scenes, distortions, measures)
+    rows, summary = summarise(found, list(distortions))
+    compared = compare(found, list(distortions))
     console = Console(width=170)
     console.print(_table(f"{len(scenes)} photographs", rows))
     console.print(_table("summary", summary))
+    console.print(_table("SeSS above other measures, paired", compared))
     console.print(measures.preset.signature(), soft_wrap=True)
     if not arguments.quick:
         name = arguments.name or f"robustness-{arguments.preset}-{arguments.folder.name if arguments.folder else 'own'}"
         extra = {"photographs": len(scenes), "half": arguments.half, "signature": measures.preset.signature()}
         print(
             write_results(
-                name, [*rows, *summary, extra], ["python", "-m", "benchmarks.trust.robustness", *sys.argv[1:]]
+                name,
+                [*rows, *summary, *compared, extra],
+                ["python", "-m", "benchmarks.trust.robustness", *sys.argv[1:]],
             )
         )
+        print(write_scores(name, per_photograph(list(scenes), found)))
 
 
 def half(scenes: Mapping[str, DrawnScene], which: str | None) -> dict[str, DrawnScene]:
@@ -150,6 +157,35 @@ def summarise(
         {"number": "AUC, distorted against other"} | {m: separation(hard[m], found[OTHERS][m]) for m in MEASURES}
     )
     return rows, summary
+
+
+def compare(found: Mapping[str, Mapping[str, NDArray[np.float64]]], distortions: list[str]) -> list[dict[str, Any]]:
+    """Return how far the score is above every other measure, by numbers of every photograph, with intervals."""
+    rows = []
+    for lost in LOST:
+        above = {m: np.mean([found[title][m] > found[lost][m] for title in distortions], 0) for m in MEASURES}
+        rows += leads(f"hard ordering, above {lost}", above)
+    apart = {
+        m: np.mean([_separations(found[title][m], found[OTHERS][m]) for title in distortions], 0) for m in MEASURES
+    }
+    return rows + leads("AUC, distorted against other", apart)
+
+
+def per_photograph(
+    names: list[str], found: Mapping[str, Mapping[str, NDArray[np.float64]]]
+) -> list[dict[str, str | float]]:
+    """Return a row per photograph and change; pairs of other photographs have no name."""
+    return [
+        {"photograph": names[k] if title != OTHERS else "", "change": title}
+        | {measure: float(values[measure][k]) for measure in MEASURES}
+        for title, values in found.items()
+        for k in range(len(values[SESS]))
+    ]
+
+
+def _separations(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for every one of the first how often it exceeds one of the second; their mean is `separation`."""
+    return np.array([separation([value], lower) for value in higher])
 
 
 def deep_jscc(model: Any, snr: float, image: Image.Image, seed: int) -> Image.Image:

@@ -38,7 +38,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.shared.photographs import Scene, load_scenes
-from benchmarks.shared.reporting import write_results
+from benchmarks.shared.reporting import write_results, write_scores
+from benchmarks.shared.statistics import leads
 from benchmarks.trust.experiments import (
     CODECS,
     DIGITAL,
@@ -102,6 +103,9 @@ def main() -> None:
         console.print(tabulate(experiment, [row for row in rows if row["experiment"] == experiment]))
     summary = summarise(scored, others)
     console.print(tabulate("summary", summary))
+    compared = compare(scored)
+    if compared:
+        console.print(tabulate("SeSS above other measures, paired", compared))
     console.print(f"{len(scenes)} photographs, {len(scored)} changed ones, {len(others)} pairs of different ones")
     console.print(preset.signature(), soft_wrap=True)
 
@@ -109,7 +113,8 @@ def main() -> None:
         return
     command = ["python", "-m", "benchmarks.trust.semantics", *sys.argv[1:]]
     print(write_results(arguments.name, rows, command))
-    print(write_results(f"{arguments.name}_summary", summary, command))
+    print(write_results(f"{arguments.name}_summary", [*summary, *compared], command))
+    print(write_scores(arguments.name, per_photograph(scored)))
     if not arguments.only:
         print(*draw(arguments.name, scored), sep="\n")
 
@@ -182,15 +187,42 @@ def summarise(scored: list[Scored], others: list[dict[str, float]]) -> list[dict
     apart = {metric: separation(values(kept, metric), [pair[metric] for pair in others]) for metric in METRICS}
     rows.append({"number": "AUC, same photograph against another"} | apart)
 
-    groups = {"an object taken away": [each for each in scored if each.change.series == LOSS]}
-    groups |= dict(
-        grouped([each for each in scored if each.change.series == REARRANGED], lambda each: each.change.level)
-    )
-    for title, changed in groups.items():
+    for title, changed in not_kept(scored).items():
         for number, of in (("ordering", ordering_rate), ("margin", margin)):
             found_by = {metric: of(by_photograph_both(kept, changed, metric)) for metric in METRICS}
             rows.append({"number": f"{number}, meaning kept above {title}"} | found_by)
     return rows
+
+
+def compare(scored: list[Scored]) -> list[dict[str, Any]]:
+    """Return how far the score is above every other measure in ordering, by photograph, with intervals."""
+    kept = [each for each in scored if each.change.series == MILD]
+    rows = []
+    for title, changed in not_kept(scored).items():
+        by_measure = {
+            metric: np.array([ordering_rate([pair]) for pair in by_photograph_both(kept, changed, metric)])
+            for metric in METRICS
+        }
+        if len(by_measure[SESS]):
+            rows += leads(f"ordering, meaning kept above {title}", by_measure)
+    return rows
+
+
+def not_kept(scored: list[Scored]) -> dict[str, list[Scored]]:
+    """Return the changes that do not keep the meaning, by what they do."""
+    groups = {"an object taken away": [each for each in scored if each.change.series == LOSS]}
+    return groups | dict(
+        grouped([each for each in scored if each.change.series == REARRANGED], lambda each: each.change.level)
+    )
+
+
+def per_photograph(scored: list[Scored]) -> list[dict[str, str | float]]:
+    """Return a row per photograph and change."""
+    return [
+        {"photograph": each.photograph, "series": each.change.series, "level": each.change.level}
+        | {metric: each.scores[metric] for metric in METRICS}
+        for each in scored
+    ]
 
 
 def monotonicity(ladder: list[Scored], metric: str) -> float:
