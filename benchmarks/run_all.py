@@ -4,8 +4,8 @@
 
 ``--quick`` takes under ten minutes on two cores: it shows every table, of fewer repetitions and sizes, and leaves
 ``results`` alone. For figures to quote, run it without, on a machine that does nothing else. Some scripts are left to
-you: ``trust.kodak``, ``trust.objects``, ``trust.planted``, ``trust.recognition``, ``trust.pasted`` and those of
-``calibration`` need folders of photographs.
+you: ``trust.kodak``, ``trust.objects``, ``trust.planted``, ``trust.recognition``, ``trust.pasted``,
+``trust.relation_changes`` and those of ``calibration`` need folders of photographs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,14 @@ QUICK: dict[str, Sequence[str]] = {
 }
 """The options of every script with ``--quick``."""
 
-ON_FOLDERS = {"trust.kodak", "trust.objects", "trust.pasted", "trust.planted", "trust.recognition"}
+ON_FOLDERS = {
+    "trust.kodak",
+    "trust.objects",
+    "trust.pasted",
+    "trust.planted",
+    "trust.recognition",
+    "trust.relation_changes",
+}
 """Scripts that report, but only on data that is not here."""
 
 FULL: dict[str, Sequence[str]] = {name: [] for name in QUICK} | {

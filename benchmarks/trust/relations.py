@@ -1,10 +1,12 @@
 """Can a relation head learn relations that follow from the picture? Through the commands, on made-up images.
 
-    python -m benchmarks.trust.relations [--images 400] [--folder FOLDER]
+    python -m benchmarks.trust.relations [--images 400] [--layouts free cells] [--folder FOLDER]
 
-The data set of ``benchmarks.shared.made_up_psg``, tokens of ``lite`` and of the small Segment Anything of the tests,
-and a small head from random weights (``configs/relations/small.yaml``), evaluated on the other half of the images. It
-says that the machinery works from end to end. It says nothing about PSG, whose images and weights are not needed here.
+The data sets of ``benchmarks.shared.made_up_psg``, tokens of ``lite`` and of the small Segment Anything of the tests,
+and a small head from random weights (``configs/relations/small.yaml``), evaluated on the other half of the images. Of
+the layout ``free``, only the places of objects tell their relations, and of ``cells`` their colours do too: tokens of
+the small network know colours, but no places. It says that the machinery works from end to end, and nothing about PSG,
+whose images and weights are not needed here.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from benchmarks.shared.made_up_psg import write_data_set
+from benchmarks.shared.made_up_psg import Layout, write_data_set
 from benchmarks.shared.reporting import write_results
 from benchmarks.shared.tiny_sam_command import SETTINGS
 
@@ -34,7 +36,7 @@ def run(segmenter: str, *arguments: object) -> float:
     return time.perf_counter() - start
 
 
-def measure(segmenter: str, annotations: Path, folder: Path, images: int) -> dict[str, Any]:
+def measure(layout: str, segmenter: str, annotations: Path, folder: Path, images: int) -> dict[str, Any]:
     """Extract, train and evaluate with the tokens of one segmenter."""
     folder.mkdir(parents=True, exist_ok=True)
     options: list[object] = []
@@ -47,6 +49,7 @@ def measure(segmenter: str, annotations: Path, folder: Path, images: int) -> dic
     evaluation = run(segmenter, "evaluate", head, "--data", folder / "tokens", "--device", "cpu", "--json", results)
     measured = json.loads(results.read_text())["results"]
     return {
+        "layout": layout,
         "segmenter": segmenter,
         "images": images,
         "extraction_seconds": round(extraction, 1),
@@ -59,22 +62,27 @@ def measure(segmenter: str, annotations: Path, folder: Path, images: int) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--layouts", nargs="+", choices=get_args(Layout), default=list(get_args(Layout)))
     parser.add_argument(
         "--folder", type=Path, help="where everything goes, and what is there already is not done again"
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        annotations = write_data_set(folder / "images", arguments.images)
-        rows = [measure(name, annotations, folder / name.replace(" ", "-"), arguments.images) for name in COMMANDS]
+        rows = []
+        for layout in arguments.layouts:
+            annotations = write_data_set(folder / layout / "images", arguments.images, layout=layout)
+            for name in COMMANDS:
+                place = folder / layout / name.replace(" ", "-")
+                rows.append(measure(layout, name, annotations, place, arguments.images))
     for row in rows:
         head, *baselines = row["recall"].items()
-        print(f"{row['segmenter']}: trained in {row['training_seconds']:.0f} s")
+        print(f"{row['layout']}, {row['segmenter']}: trained in {row['training_seconds']:.0f} s")
         for name, recall in (head, *baselines):
             print(
                 f"  {name:20}", "  ".join(f"{key} {value:.3f}" for key, value in recall.items() if key.endswith("@20"))
             )
-    print(write_results("relations-made_up", rows, ["python", "-m", "benchmarks.trust.relations"]))
+    print(write_results("relations-made_up", rows, ["python", "-m", "benchmarks.trust.relations", *sys.argv[1:]]))
 
 
 if __name__ == "__main__":
