@@ -36,7 +36,7 @@ def run(segmenter: str, *arguments: object) -> float:
     return time.perf_counter() - start
 
 
-def measure(layout: str, segmenter: str, annotations: Path, folder: Path, images: int) -> dict[str, Any]:
+def measure(segmenter: str, annotations: Path, folder: Path, images: int) -> dict[str, Any]:
     """Extract, train and evaluate with the tokens of one segmenter."""
     folder.mkdir(parents=True, exist_ok=True)
     options: list[object] = []
@@ -49,7 +49,6 @@ def measure(layout: str, segmenter: str, annotations: Path, folder: Path, images
     evaluation = run(segmenter, "evaluate", head, "--data", folder / "tokens", "--device", "cpu", "--json", results)
     measured = json.loads(results.read_text())["results"]
     return {
-        "layout": layout,
         "segmenter": segmenter,
         "images": images,
         "extraction_seconds": round(extraction, 1),
@@ -69,20 +68,20 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        rows = []
         for layout in arguments.layouts:
             annotations = write_data_set(folder / layout / "images", arguments.images, layout=layout)
-            for name in COMMANDS:
-                place = folder / layout / name.replace(" ", "-")
-                rows.append(measure(layout, name, annotations, place, arguments.images))
-    for row in rows:
-        head, *baselines = row["recall"].items()
-        print(f"{row['layout']}, {row['segmenter']}: trained in {row['training_seconds']:.0f} s")
-        for name, recall in (head, *baselines):
-            print(
-                f"  {name:20}", "  ".join(f"{key} {value:.3f}" for key, value in recall.items() if key.endswith("@20"))
-            )
-    print(write_results("relations-made_up", rows, ["python", "-m", "benchmarks.trust.relations", *sys.argv[1:]]))
+            rows = [
+                measure(name, annotations, folder / layout / name.replace(" ", "-"), arguments.images)
+                for name in COMMANDS
+            ]
+            for row in rows:
+                head, *baselines = row["recall"].items()
+                print(f"{layout}, {row['segmenter']}: trained in {row['training_seconds']:.0f} s")
+                for name, recall in (head, *baselines):
+                    shown = (f"{key} {value:.3f}" for key, value in recall.items() if key.endswith("@20"))
+                    print(f"  {name:20}", "  ".join(shown))
+            command = ["python", "-m", "benchmarks.trust.relations", *sys.argv[1:]]
+            print(write_results(f"relations-made_up-{layout}", rows, command))
 
 
 if __name__ == "__main__":
