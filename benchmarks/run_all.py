@@ -5,7 +5,7 @@
 ``--quick`` takes under ten minutes on two cores: it shows every table, of fewer repetitions and sizes, and leaves
 ``results`` alone. For figures to quote, run it without, on a machine that does nothing else. Some scripts are left to
 you: ``trust.kodak``, ``trust.objects``, ``trust.planted``, ``trust.recognition``, ``trust.pasted``,
-``trust.small_objects`` and those of ``calibration`` need folders of photographs.
+``trust.relation_changes``, ``trust.small_objects`` and those of ``calibration`` need folders of photographs.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ ON_FOLDERS = {
     "trust.pasted",
     "trust.planted",
     "trust.recognition",
+    "trust.relation_changes",
     "trust.small_objects",
 }
 """Scripts that report, but only on data that is not here."""

@@ -1,11 +1,15 @@
 """A made-up data set in the format of PSG: coloured shapes, with relations that follow from where they are.
 
-    python -m benchmarks.shared.made_up_psg FOLDER [--images 600] [--seed 0]
+    python -m benchmarks.shared.made_up_psg FOLDER [--images 600] [--seed 0] [--layout free|cells]
 
 Every image has three or four shapes on a plain ground, which is an object too but takes no part. A shape may lie *in*
 another one, and is then cut out of it. Of two shapes apart, one is *over* the other if it is higher and their extents
 overlap sideways, and they are *beside* each other, both ways, if their extents overlap in height. Half of the images
 are the test split. Classes say what shape an object has; relations do not depend on them.
+
+In the layout ``free``, only where shapes are tells how they relate: places, sizes and colours are those of chance. In
+``cells``, shapes stand in six cells, whose colours they have, and one in another is paler: there colours tell relations
+too, to networks whose tokens know of nothing else. The rules of relations are the same.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +30,8 @@ CLASSES = {"circle": "sports ball", "square": "book", "triangle": "kite"}
 GROUND = "wall-other-merged"
 OVER, BESIDE, IN = (PREDICATES.index(name) for name in ("over", "beside", "in"))
 _COLOURS = ((214, 39, 40), (44, 120, 180), (40, 160, 60), (240, 200, 60), (150, 90, 190), (240, 140, 40))
+
+Layout: TypeAlias = Literal["free", "cells"]
 
 
 class Shape(NamedTuple):
@@ -75,6 +81,24 @@ def draw_shapes(random: np.random.Generator) -> list[Shape]:
     return shapes
 
 
+def draw_shapes_in_cells(random: np.random.Generator) -> list[Shape]:
+    """Draw three or four shapes in two columns and three rows, of which one may lie in another."""
+    shapes: list[Shape] = []
+    inner = random.random() < 0.5
+    for cell in random.permutation(6)[: random.integers(2, 4) if inner else random.integers(3, 5)]:
+        row, column = divmod(int(cell), 2)
+        x = (column + 0.5) * SIDE / 2 + random.uniform(-8, 8)
+        y = (row + 0.5) * SIDE / 3 + random.uniform(-5, 5)
+        half = random.uniform(22 if inner and not shapes else 16, 27)
+        shapes.append(Shape(str(random.choice(list(CLASSES))), x, y, half, _COLOURS[cell], None))
+    if inner:
+        x, y, half, (red, green, blue) = shapes[0][1:5]
+        pale = ((red + 255) // 2, (green + 255) // 2, (blue + 255) // 2)
+        lower = 0.25 * half if shapes[0].kind == "triangle" else 0.0
+        shapes.append(Shape(str(random.choice(list(CLASSES))), x, y + lower, 0.4 * half, pale, 0))
+    return shapes
+
+
 def relations_of(shapes: list[Shape]) -> list[tuple[int, int, int]]:
     """Return (subject, object, predicate); the ground is object 0, so that shapes count from 1."""
     relations = []
@@ -116,7 +140,7 @@ def paint(shapes: list[Shape], random: np.random.Generator) -> tuple[NDArray[np.
     return pixels.clip(0, 255).astype(np.uint8), owner
 
 
-def write_data_set(folder: Path, images: int = 600, seed: int = 0) -> Path:
+def write_data_set(folder: Path, images: int = 600, seed: int = 0, layout: Layout = "free") -> Path:
     """Write the data set into ``folder``, and return the path of its ``psg.json``."""
     for name in ("train2017", "panoptic_train2017"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -124,9 +148,10 @@ def write_data_set(folder: Path, images: int = 600, seed: int = 0) -> Path:
     for index in range(images):
         # Each image from a seed of its own: those of a small data set are the first of a large one.
         random = np.random.default_rng((seed, index))
-        shapes = draw_shapes(random)
+        draw = {"free": draw_shapes, "cells": draw_shapes_in_cells}[layout]
+        shapes = draw(random)
         while not relations_of(shapes):
-            shapes = draw_shapes(random)
+            shapes = draw(random)
         pixels, owner = paint(shapes, random)
         file_name, masks_name = f"train2017/{index:012}.png", f"panoptic_train2017/{index:012}.png"
         Image.fromarray(pixels).save(folder / file_name)
@@ -179,8 +204,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layout", choices=get_args(Layout), default="free")
     arguments = parser.parse_args()
-    print(write_data_set(arguments.folder, arguments.images, arguments.seed))
+    print(write_data_set(arguments.folder, arguments.images, arguments.seed, arguments.layout))
 
 
 if __name__ == "__main__":

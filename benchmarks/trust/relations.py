@@ -1,10 +1,12 @@
 """Can a relation head learn relations that follow from the picture? Through the commands, on made-up images.
 
-    python -m benchmarks.trust.relations [--images 400] [--folder FOLDER]
+    python -m benchmarks.trust.relations [--images 400] [--layouts free cells] [--folder FOLDER]
 
-The data set of ``benchmarks.shared.made_up_psg``, tokens of ``lite`` and of the small Segment Anything of the tests,
-and a small head from random weights (``configs/relations/small.yaml``), evaluated on the other half of the images. It
-says that the machinery works from end to end. It says nothing about PSG, whose images and weights are not needed here.
+The data sets of ``benchmarks.shared.made_up_psg``, tokens of ``lite`` and of the small Segment Anything of the tests,
+and a small head from random weights (``configs/relations/small.yaml``), evaluated on the other half of the images. Of
+the layout ``free``, only the places of objects tell their relations, and of ``cells`` their colours do too: tokens of
+the small network know colours, but no places. It says that the machinery works from end to end, and nothing about PSG,
+whose images and weights are not needed here.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from benchmarks.shared.made_up_psg import write_data_set
+from benchmarks.shared.made_up_psg import Layout, write_data_set
 from benchmarks.shared.reporting import write_results
 from benchmarks.shared.tiny_sam_command import SETTINGS
 
@@ -59,22 +61,27 @@ def measure(segmenter: str, annotations: Path, folder: Path, images: int) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--layouts", nargs="+", choices=get_args(Layout), default=list(get_args(Layout)))
     parser.add_argument(
         "--folder", type=Path, help="where everything goes, and what is there already is not done again"
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        annotations = write_data_set(folder / "images", arguments.images)
-        rows = [measure(name, annotations, folder / name.replace(" ", "-"), arguments.images) for name in COMMANDS]
-    for row in rows:
-        head, *baselines = row["recall"].items()
-        print(f"{row['segmenter']}: trained in {row['training_seconds']:.0f} s")
-        for name, recall in (head, *baselines):
-            print(
-                f"  {name:20}", "  ".join(f"{key} {value:.3f}" for key, value in recall.items() if key.endswith("@20"))
-            )
-    print(write_results("relations-made_up", rows, ["python", "-m", "benchmarks.trust.relations"]))
+        for layout in arguments.layouts:
+            annotations = write_data_set(folder / layout / "images", arguments.images, layout=layout)
+            rows = [
+                measure(name, annotations, folder / layout / name.replace(" ", "-"), arguments.images)
+                for name in COMMANDS
+            ]
+            for row in rows:
+                head, *baselines = row["recall"].items()
+                print(f"{layout}, {row['segmenter']}: trained in {row['training_seconds']:.0f} s")
+                for name, recall in (head, *baselines):
+                    shown = (f"{key} {value:.3f}" for key, value in recall.items() if key.endswith("@20"))
+                    print(f"  {name:20}", "  ".join(shown))
+            command = ["python", "-m", "benchmarks.trust.relations", *sys.argv[1:]]
+            print(write_results(f"relations-made_up-{layout}", rows, command))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def test_both_splits_in_order(annotations: Path) -> None:
     assert len(test) == 2
 
 
-def test_masks_and_relations_are_what_was_painted(annotations: Path) -> None:
+@pytest.mark.parametrize("layout", ["free", "cells"])
+def test_masks_and_relations_are_what_was_painted(layout: made_up_psg.Layout, tmp_path: Path) -> None:
+    annotations = made_up_psg.write_data_set(tmp_path, images=5, layout=layout)
     for split in ("train", "test"):
         for annotated in PsgDataset(annotations, split=split):  # type: ignore[attr-defined]
             assert torch.equal(annotated.masks.sum(0), torch.ones(208, 208, dtype=torch.int64))

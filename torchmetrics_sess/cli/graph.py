@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from torchmetrics_sess.relations.pointing import PointedGraph
 
 _PREDICATES, _AROUND = 3, 10
+# Relations that are less probable are not drawn.
+_UNLIKELY = 0.05
 
 
 def graph(
@@ -98,15 +100,19 @@ def graph(
 
     names = None if namer is None else namer(scene_graph)
     shown = limit_width(images[0], extractor.max_width).cpu()
-    figure, _ = plot_scene_graph(
+    figure, axes = plot_scene_graph(
         shown,
-        scene_graph if answer is None else answer.focused(),
+        scene_graph if answer is None else answer.focused(_UNLIKELY),
         signature=scorer.signature(),
         objects=objects,
         relations=relations,
         names=None if names is None else [str(name) for name in names],
         chosen=None if answer is None else _chosen(answer, objects),
     )
+    for x, y in points:
+        # Where somebody has pointed, between the pixels of the picture as it is shown.
+        place = (x * shown.shape[2] / images[0].shape[2], y * shown.shape[1] / images[0].shape[1])
+        axes.plot(*place, marker="X", markersize=11, color="white", markeredgecolor="black", zorder=20)
     with written(out) as part:
         save_figure(figure, part)
     if answer is not None:
@@ -156,7 +162,8 @@ def _list_relations(
         ("to everything else", answer.around(_AROUND)),
     ):
         if triplets:
-            console.print(f"\n{title}:")
+            likely = any(probability >= _UNLIKELY for *_, probability in triplets)
+            console.print(f"\n{title}{'' if likely else ', none of it probable'}:")
         for subject, predicate, obj, probability in triplets:
             triplet = f"{called(subject)} — {PREDICATES[predicate]} → {called(obj)}"
             console.print(f"  {probability:.3f}  {triplet}", soft_wrap=True)

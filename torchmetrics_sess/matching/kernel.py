@@ -6,36 +6,18 @@ Loops stand where numpy would allocate: a pair takes thousands of assignment pro
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import TypeAlias
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from torchmetrics_sess.compilation import compiled
+
 Array: TypeAlias = NDArray[np.float64]
 Indices: TypeAlias = NDArray[np.int64]
-P = ParamSpec("P")
-R = TypeVar("R")
 
 GRID = 2.0**52
 SUBSET_ROWS = 5
-
-
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile ``function``, keeping the result on disk wherever there is a place that can be written."""
-    # A run-time type checker may have wrapped it, and numba cannot see through that.
-    function = inspect.unwrap(function)
-    # Some versions of numba are typed, and keep from the checker that a compiled function is called like its source.
-    njit: Any = functools.partial(numba.njit, nogil=True, error_model="numpy")
-    compiled_function: Callable[P, R]
-    try:
-        compiled_function = njit(cache=True)(function)
-    except RuntimeError:  # numba's answer when it finds no folder for its cache
-        compiled_function = njit()(function)
-    return compiled_function
 
 
 @compiled

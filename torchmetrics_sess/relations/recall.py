@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Int64
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
 from torchmetrics_sess.relations.vocabulary import PREDICATES
 
+Booleans: TypeAlias = NDArray[np.bool_]
+Counts: TypeAlias = NDArray[np.int64]
 Protocol: TypeAlias = Literal["ram", "predcls", "sgdet"]
 
 # Shares are counted in whole units. Sums of integers are exact, so that no order of batches or processes changes a bit.
@@ -220,113 +224,83 @@ class RelationRecall(Metric):
             raise ValueError("`classes` must be given for all images or for none")
         if len(relations) == 0:
             return
-        relations = relations.to(scores.device).unique(dim=0)
-        subject, obj, predicate = relations.unbind(1)
-
-        top = self._rank(scores, pred_scores)
+        # From here on a few hundred numbers are left, which no device is quicker with than numpy.
+        top = self._rank(scores, pred_scores).cpu().numpy()
+        relations = relations.cpu().unique(dim=0)
+        subject, obj, predicate = relations.numpy().T
         if self.protocol == "sgdet":
-            same = _same_objects(
-                torch.unique(top[:, :2]),
-                relations[:, :2].unique(),
-                (found, annotated),
-                masks,
-                classes,
-                pred_masks,
-                pred_classes,
-                iou,
-            ).to(scores.device)
+            candidates = np.zeros((found, annotated), dtype=np.bool_)
+            candidates[np.ix_(np.unique(top[:, :2]), np.unique(relations[:, :2]))] = True
+            same = _same_objects(candidates, masks, classes, pred_masks, pred_classes, iou)
         else:
-            same = torch.eye(found, dtype=torch.bool, device=scores.device)
+            same = np.eye(found, dtype=np.bool_)
         pairs = same[top[:, 0]][:, subject] & same[top[:, 1]][:, obj]
         triplets = pairs & (top[:, 2, None] == predicate)
 
-        ranks = torch.tensor(self.top_k, device=scores.device)
-        hits = _first(triplets) < ranks[:, None]
+        ranks = np.array(self.top_k)[:, None]
+        hits = _first(triplets) < ranks
         # One annotated pair with several predicates is one pair.
-        _, first_of_pair = np.unique((subject * annotated + obj).cpu().numpy(), return_index=True)
-        pair_hits = (_first(pairs) < ranks[:, None])[:, torch.from_numpy(first_of_pair).to(scores.device)]
-        named = predicate[:, None] == torch.arange(len(PREDICATES), device=scores.device)
+        _, first_of_pair = np.unique(subject * annotated + obj, return_index=True)
+        pair_hits = (_first(pairs) < ranks)[:, first_of_pair]
+        named = predicate[:, None] == np.arange(len(PREDICATES))
         counts = named.sum(0)
-        found_counts = (hits[:, :, None] & named).sum(1)
 
-        device = self.device
         self.images = self.images + 1
         self.class_agnostic = self.class_agnostic + int(agnostic)
-        self.found = self.found + _units(hits.sum(1), hits.shape[1]).to(device)
-        self.found_pairs = self.found_pairs + _units(pair_hits.sum(1), pair_hits.shape[1]).to(device)
-        self.found_by_predicate = self.found_by_predicate + _units(found_counts, counts.clamp(min=1)).to(device)
-        self.images_by_predicate = self.images_by_predicate + (counts > 0).long().to(device)
+        self.found = self.found + self._units(hits.sum(1), len(subject))
+        self.found_pairs = self.found_pairs + self._units(pair_hits.sum(1), len(first_of_pair))
+        self.found_by_predicate = self.found_by_predicate + self._units(hits @ named.astype(np.int64), counts)
+        self.images_by_predicate = self.images_by_predicate + torch.from_numpy((counts > 0) * 1).to(self.device)
 
     def _rank(self, scores: Float[Tensor, "p n n"], object_scores: Tensor | None) -> Int64[Tensor, "k 3"]:
         """Return the first triplets (subject, object, predicate), most probable first."""
         n = scores.shape[1]
-        others = ~torch.eye(n, dtype=torch.bool, device=scores.device)
+        itself = torch.eye(n, dtype=torch.bool, device=scores.device)
+        pairs = n * (n - 1)
         if self.protocol == "ram":
-            ranked = scores.masked_fill(~others, -torch.inf).flatten()
-            count = min(max(self.top_k), others.sum().item() * len(scores))
-            top = ranked.topk(int(count)).indices
+            ranked = scores.masked_fill(itself, -torch.inf).flatten()
+            top = ranked.topk(min(max(self.top_k), pairs * len(scores))).indices
             return torch.stack([top % n**2 // n, top % n, top // n**2], dim=1)
-        best, predicate = scores.max(0)
+        best = scores.amax(0)
         if self.protocol == "sgdet" and object_scores is not None:
             weights = object_scores.to(best)
             best = best * weights[:, None] * weights
-        ranked = best.masked_fill(~others, -torch.inf).flatten()
-        top = ranked.topk(min(max(self.top_k), int(others.sum()))).indices
-        return torch.stack([top // n, top % n, predicate.flatten()[top]], dim=1)
+        top = best.masked_fill(itself, -torch.inf).flatten().topk(min(max(self.top_k), pairs)).indices
+        return torch.stack([top // n, top % n, scores.flatten(1)[:, top].argmax(0)], dim=1)
+
+    def _units(self, part: Counts, whole: Counts | int) -> Int64[Tensor, "*s"]:
+        """Return ``part / whole`` in units, rounded to the nearest, without leaving the integers; 0 of 0 is 0."""
+        whole = np.maximum(whole, 1)
+        return torch.from_numpy((part * _UNITS + whole // 2) // whole).to(self.device)
 
 
-def _first(matches: Bool[Tensor, "k m"]) -> Int64[Tensor, " m"]:
+def _first(matches: Booleans) -> Counts:
     """Return the first row in which each column is true, or one that no ``top_k`` reaches."""
-    first = torch.cat([matches, matches.new_ones(1, matches.shape[1])]).int().argmax(0)
-    return first.masked_fill(first == len(matches), torch.iinfo(torch.int64).max)
-
-
-def _units(part: Int64[Tensor, "*s"], whole: Int64[Tensor, "*#s"] | int) -> Int64[Tensor, "*s"]:
-    """Return ``part / whole`` in units, rounded to the nearest, without leaving the integers."""
-    return (part * _UNITS + whole // 2) // whole
+    if not len(matches):
+        return np.full(matches.shape[1], np.iinfo(np.int64).max)
+    return np.where(matches.any(0), matches.argmax(0), np.iinfo(np.int64).max)
 
 
 def _same_objects(
-    found: Int64[Tensor, " a"],
-    annotated: Int64[Tensor, " b"],
-    shape: tuple[int, int],
+    candidates: Booleans,
     masks: Tensor | None,
     classes: Tensor | None,
     pred_masks: Tensor | None,
     pred_classes: Tensor | None,
     iou: Tensor | None,
-) -> Bool[Tensor, "n g"]:
-    """Tell which found objects are which annotated ones; only for those that are asked about."""
-    candidates = torch.zeros(shape, dtype=torch.bool)
-    candidates[found.cpu()[:, None], annotated.cpu()] = True
+) -> Booleans:
+    """Tell which candidates, pairs of a found and an annotated object, are one object."""
     if classes is not None and pred_classes is not None:
-        candidates &= pred_classes.cpu()[:, None] == classes.cpu()
+        candidates = candidates & (pred_classes.cpu()[:, None] == classes.cpu()).numpy()
     if iou is not None:
-        return candidates & (iou.cpu() >= _MATCHING_IOU)
+        overlap: Booleans = (iou.cpu() >= _MATCHING_IOU).numpy()
+        return candidates & overlap
     if masks is None or pred_masks is None:
         raise ValueError("`masks` and `pred_masks` are needed by the protocol 'sgdet', or `iou` in their place")
-    return _overlapping(pred_masks.cpu().numpy(), masks.cpu().numpy(), candidates)
+    # Compiles when first called.
+    from torchmetrics_sess.relations.overlap import overlapping
 
-
-def _overlapping(
-    a: np.ndarray[Any, np.dtype[np.bool_]], b: np.ndarray[Any, np.dtype[np.bool_]], candidates: Bool[Tensor, "n g"]
-) -> Bool[Tensor, "n g"]:
-    """Return the candidates whose masks have an IoU of at least .5.
-
-    Counting bytes in numpy is many times quicker than in PyTorch; and masks of which one has less than half the other's
-    area need not be compared.
-    """
-    rows, columns = (axis.tolist() for axis in candidates.nonzero(as_tuple=True))
-    areas_a = {i: int(np.count_nonzero(a[i])) for i in set(rows)}
-    areas_b = {j: int(np.count_nonzero(b[j])) for j in set(columns)}
-    same = torch.zeros_like(candidates)
-    for i, j in zip(rows, columns, strict=True):
-        smaller, larger = sorted((areas_a[i], areas_b[j]))
-        if smaller == 0 or smaller < _MATCHING_IOU * larger:
-            continue
-        shared = int(np.count_nonzero(a[i] & b[j]))
-        same[i, j] = shared >= _MATCHING_IOU * (smaller + larger - shared)
-    return same
+    return overlapping(pred_masks, masks, candidates)
 
 
 def _check_scores(scores: Tensor) -> None:
@@ -334,7 +308,8 @@ def _check_scores(scores: Tensor) -> None:
         raise ValueError(f"`scores` must be [{len(PREDICATES)}, n, n], got {list(scores.shape)}")
     if not scores.is_floating_point():
         raise ValueError(f"`scores` must be floating point, got {scores.dtype}")
-    if not bool(scores.isfinite().all()):
+    # NaN is the extreme of whatever holds one, and infinity too: two numbers tell of all.
+    if scores.numel() and not all(math.isfinite(extreme) for extreme in scores.aminmax()):
         raise ValueError("`scores` must be finite, got NaN or infinity")
 
 
