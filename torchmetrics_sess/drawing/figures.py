@@ -109,13 +109,13 @@ def plot_explanation(
         for j, i in partners.items():
             width = 0.8 + 2.2 * plan[i, j] / plan.max()
             _join(canvas, target.anchors[j], preds.anchors[i], colours[j], width)
-    _draw_contributions(canvas.bars, explanation, order, colours)
+    what = "same number and colour: the same object" if of_objects else "number, and similarity to its main match"
+    _draw_contributions(canvas.bars, explanation, order, colours, f"{what};   hatched: less than half is kept")
     canvas.bars.set_title(textwrap.fill(describe_loss(explanation, names), 105), fontsize=7.5, loc="left")
 
     loss = f"{explanation.loss:.3f}".replace("-0.000", "0.000")
     canvas.figure.suptitle(f"SeSS {explanation.score:.3f}: what the loss of {loss} is made of", fontsize=11)
-    what = "same number and colour: the same object" if of_objects else "number, and similarity to its main match"
-    _sign(canvas.figure, explanation.signature, f"{what};   wider: more important;   hatched: less than half is kept")
+    _sign(canvas.figure, explanation.signature)
     return canvas.figure, [canvas.target, canvas.preds, canvas.bars]
 
 
@@ -241,9 +241,9 @@ def _join(canvas: _Canvas, start: NDArray[np.float64], end: NDArray[np.float64],
 
 
 def _draw_contributions(
-    axes: Axes, explanation: Explanation, order: NDArray[np.int64], colours: dict[int, str]
+    axes: Axes, explanation: Explanation, order: NDArray[np.int64], colours: dict[int, str], note: str
 ) -> None:
-    """Draw how much of the score rests on every object as the outline of a bar, and fill what of it is lost."""
+    """Draw how much every object counts, all together 1, as the outline of a bar, and fill what of it is lost."""
     lost, weights = explanation.target_contributions.numpy(), explanation.target_weights.numpy()
     extra = explanation.preds_contributions.sum().item()
     bars = [_Bar(f"{j}", lost[j], weights[j], colours.get(j, _GREY)) for j in order[:_BARS].tolist()]
@@ -255,29 +255,32 @@ def _draw_contributions(
     bars.append(_Bar("whole\nimage", explanation.image_contribution, explanation.whole_image_weight, _DARK))
 
     places = range(len(bars))
-    highest = max(max(bar.weight, bar.lost) for bar in bars)
-    axes.bar(places, [bar.lost for bar in bars], color=[bar.colour for bar in bars], width=0.8)
-    axes.bar(places, [bar.weight for bar in bars], fill=False, edgecolor="black", linewidth=0.6, width=0.8)
+    # A score with an exponent, or rescaled, falls by more or less than what is lost of what counts.
+    whole = sum(bar.weight for bar in bars)
+    highest = max(max(bar.weight, bar.lost) for bar in bars) / whole
+    ink = axes.spines["left"].get_edgecolor()
+    axes.bar(places, [bar.lost / whole for bar in bars], color=[bar.colour for bar in bars], width=0.8)
+    axes.bar(places, [bar.weight / whole for bar in bars], fill=False, edgecolor=ink, linewidth=0.6, width=0.8)
     for place, bar in zip(places, bars, strict=True):
-        top = max(bar.weight, bar.lost) + 0.02 * highest
-        axes.text(place, top, f"{bar.lost:.3f}".replace("-0.000", "0.000"), fontsize=6.5, ha="center", va="bottom")
+        top = max(bar.weight, bar.lost) / whole + 0.02 * highest
+        costs = f"{-bar.lost:.3f}".replace("-0.000", "0.000").replace("-", "\N{MINUS SIGN}")
+        axes.text(place, top, costs, fontsize=6.5, ha="center", va="bottom")
     axes.set_xticks(places, [bar.name for bar in bars], fontsize=7.5)
     axes.set_xlim(-0.6, max(len(bars), 8) - 0.4)
     axes.set_ylim(0, 1.15 * highest)
-    axes.set_ylabel("share of the score", fontsize=8)
-    axes.set_xlabel("object of target, by what is lost", fontsize=8)
+    axes.set_ylabel("share of importance", fontsize=8)
+    axes.set_xlabel(f"object of the original, and what its loss takes off the score\n{note}", fontsize=7.5)
     axes.tick_params(axis="y", labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(
-        handles=[Patch(facecolor=_GREY, label="lost"), Patch(fill=False, linewidth=0.6, label="kept")],
+        handles=[Patch(facecolor=_GREY, label="lost"), Patch(fill=False, edgecolor=ink, linewidth=0.6, label="kept")],
         fontsize=7.5,
         frameon=False,
         loc="upper right",
     )
 
 
-def _sign(figure: Figure, signature: str, note: str = "") -> None:
+def _sign(figure: Figure, signature: str) -> None:
     # Broken where a setting ends, not within one.
     lines = textwrap.fill(signature.replace("|", "| ").replace(",", ", "), int(25 * figure.get_figwidth()))
-    lines = lines.replace("| ", "|").replace(", ", ",")
-    figure.supxlabel(f"{note}\n{lines}".strip(), fontsize=4.5, color="#555555", parse_math=False)
+    figure.supxlabel(lines.replace("| ", "|").replace(", ", ","), fontsize=4.5, alpha=0.7, parse_math=False)
