@@ -97,11 +97,12 @@ def test_nothing_is_read_on_the_host_before_it_has_arrived(
     device: str, blocks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
-    move = Tensor.to
+    move: Any = Tensor.to
 
     def watched(self: Tensor, *where: Any, non_blocking: bool = False) -> Tensor:
         asked.append(non_blocking)
-        return move(self, *where, non_blocking=non_blocking)
+        moved: Tensor = move(self, *where, non_blocking=non_blocking)
+        return moved
 
     monkeypatch.setattr(Tensor, "to", watched)
     [image] = to_device([torch.zeros(3, 8, 12)], torch.device(device))
