@@ -20,7 +20,16 @@ hook = install_import_hook("torchmetrics_sess", "beartype.beartype")
 # A weight that is not in the cache is an error that says how to get it: no test downloads, and none is skipped.
 os.environ["SESS_OFFLINE"] = "1"
 
+# Lightning asks jsonargparse for what newer versions of it call by another name.
+os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"
+
 collect_ignore = [] if torch.cuda.is_available() else ["test_cuda.py"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist take files as they come: it would begin with those of most tests, and end with the slowest."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
 
 
 @pytest.fixture(scope="session")

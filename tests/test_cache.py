@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -20,6 +19,7 @@ import jaxtyping
 import pytest
 import torch
 import torch.distributed
+from fork_server import SERVER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save_file
@@ -576,7 +576,7 @@ def take_part(rank: int, folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
     folder = tmp_path_factory.mktemp("shared")
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as processes:
+    with ProcessPoolExecutor(2, mp_context=SERVER) as processes:
         yield folder / "graphs", list(processes.map(functools.partial(take_part, folder=folder), range(2)))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torchmetrics_sess import SemanticSimilarityScore, engine
 from torchmetrics_sess.engine import Extraction, Room
+from torchmetrics_sess.extractor import to_device
 from torchmetrics_sess.images import float_images
 from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
 
@@ -89,3 +90,21 @@ def test_an_image_of_several_pairs_is_extracted_once() -> None:
     assert memory.sizes == [4]
     assert scores[0] == pytest.approx(1, abs=1e-6)
     assert (scores[1:] < 0.99).all()
+
+
+@pytest.mark.parametrize(("device", "blocks"), [("cpu", True), ("meta", False)])
+def test_nothing_is_read_on_the_host_before_it_has_arrived(
+    device: str, blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    move: Any = Tensor.to
+
+    def watched(self: Tensor, *where: Any, non_blocking: bool = False) -> Tensor:
+        asked.append(non_blocking)
+        moved: Tensor = move(self, *where, non_blocking=non_blocking)
+        return moved
+
+    monkeypatch.setattr(Tensor, "to", watched)
+    [image] = to_device([torch.zeros(3, 8, 12)], torch.device(device))
+    assert image.device.type == device
+    assert asked == [not blocks]

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from fork_server import SERVER
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.model_summary.model_summary import ModelSummary
 from stub_extractor import BUILT, stub_images, stub_preset
 from tiny_codec import TinyCodec
@@ -172,13 +174,13 @@ def test_nothing_to_optimise_or_summarise() -> None:
     }
 
 
-def test_spawned_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_get_the_module_by_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Lightning passes the module, metrics included, to the processes by pickle.
     monkeypatch.chdir(tmp_path)
     images = IMAGES[:4]
     model = Measured()
     trainer().validate(model, loader(images), verbose=False)
-    fitting = trainer(strategy="ddp_spawn", devices=2)
+    fitting = trainer(strategy=DDPStrategy(start_method=SERVER.get_start_method()), devices=2)
     [validated] = fitting.validate(model, loader(images), verbose=False)
     assert fitting.world_size == 2
     assert validated["val/sess"] == pytest.approx(expected(model, images, stub_preset("lightning")), abs=1e-7)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import multiprocessing
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import pytest
 import torch
 import torch.distributed
+from fork_server import SERVER
 from small_lite import Codec
 from stub_extractor import stub_images, stub_preset
 from torch import Tensor
@@ -116,7 +116,7 @@ def all_outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dic
     """What every process found, by run."""
     folder = tmp_path_factory.mktemp("processes")
     task = functools.partial(take_part, folder=folder, metrics={run: metrics() for run in RUNS})
-    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as processes:
+    with ProcessPoolExecutor(3, mp_context=SERVER) as processes:
         return list(processes.map(task, range(3)))
 
 

@@ -14,7 +14,7 @@ from torchmetrics_sess.cache import GraphCache
 from torchmetrics_sess.extractor import SceneGraphExtractor, to_device
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import float_images
-from torchmetrics_sess.matching import MatchingConfig, MatchResult, match_graph_pairs
+from torchmetrics_sess.matching import MatchingConfig, MatchResult, load_kernel, match_graph_pairs
 
 # What goes through the networks at once is cut short for large photographs, to about 1.6 GB as float32.
 _PIXELS_AT_ONCE = 1 << 27
@@ -171,6 +171,8 @@ def match_batches(
         matching: the settings of matching.
     """
     with ThreadPoolExecutor(max_workers=1) as matcher:
+        # The first images of a process go through the networks while the compiled kernel is loaded.
+        matcher.submit(load_kernel)
         waiting: Future[list[Match]] | None = None
         for batch in batches:
             graphs = extract(batch)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 import stub_command
+from fork_server import SERVER
 from PIL import Image
 from stub_extractor import stub_images
 from torchvision.transforms.functional import to_pil_image
-
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["stub_command"])
 
 
 def start(*arguments: str | Path) -> ForkServerProcess:

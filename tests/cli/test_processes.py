@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import stub_command
 import torch
+from fork_server import SERVER
 from stub_extractor import stub_images
 from torchvision.transforms.functional import to_pil_image
 
@@ -25,9 +25,6 @@ from torchmetrics_sess.cli import processes
 from torchmetrics_sess.cli.processes import Processes, launch
 
 ROOT = Path(__file__).parents[2]
-# One process imports everything, and its children begin from there.
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["stub_command", "lightning.fabric"])
 STEPS = itertools.count()
 
 

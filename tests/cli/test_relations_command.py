@@ -121,8 +121,7 @@ def test_images_that_cannot_be_read_are_left_out(
 def test_what_cannot_be_done_is_one_line(
     sess: Sess, arguments: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Lightning asks jsonargparse for what newer versions of it call by another name, and sets the others by itself.
-    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    # Lightning sets these by itself.
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.setenv(name, "0")
     monkeypatch.chdir(tmp_path)

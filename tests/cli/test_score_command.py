@@ -30,12 +30,12 @@ from torchmetrics_sess.cli.processes import Processes
 from torchmetrics_sess.cli.results import ResultsFile
 from torchmetrics_sess.cli.run import run
 from torchmetrics_sess.cli.stream import LoadedPair, load_batches, score_batches, split
-from torchmetrics_sess.cli.summary import Summary
 from torchmetrics_sess.images import FilePair, pair_files, read_image
 from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
 from torchmetrics_sess.photographs import NAMES, open_photograph
 from torchmetrics_sess.rows import Row
 from torchmetrics_sess.scoring import Scorer
+from torchmetrics_sess.summary import Summary
 
 Sess = Callable[..., Any]
 Folders = tuple[Path, Path]

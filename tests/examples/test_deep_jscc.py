@@ -183,8 +183,6 @@ def test_one_command_trains_and_leaves_the_same_results_on_one_and_on_two_proces
         text=True,
         stdout=subprocess.PIPE,
     ) as two:
-        # Lightning asks jsonargparse for what newer versions of it call by another name.
-        monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
         # It sets these for processes that it starts.
         for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
             monkeypatch.setenv(name, "0")

@@ -1,4 +1,4 @@
-"""The callback in two processes that Lightning spawns, of which one at times sees no image."""
+"""The callback in two processes that Lightning starts, of which one at times sees no image."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fork_server import SERVER
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from lightning.pytorch.strategies import DDPStrategy
 from PIL import Image
 from stub_extractor import stub_images, stub_preset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -80,7 +82,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
     logger = TensorBoardLogger(tmp_path_factory.mktemp("logs"), version=0)
     Trainer(
         accelerator="cpu",
-        strategy="ddp_spawn",
+        strategy=DDPStrategy(start_method=SERVER.get_start_method()),
         devices=2,
         max_epochs=2,
         log_every_n_steps=1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed
+from fork_server import SERVER
 
 from torchmetrics_sess.relations import RelationRecall
 
@@ -62,7 +62,7 @@ def take_part(rank: int, folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     task = functools.partial(take_part, folder=tmp_path_factory.mktemp("processes"))
-    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as processes:
+    with ProcessPoolExecutor(3, mp_context=SERVER) as processes:
         return list(processes.map(task, range(3)))
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from fork_server import run_module, start_module
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -87,41 +84,21 @@ def head_loss(module: RelationTraining, batch: Any) -> Tensor:
     return loss
 
 
-def train(folder: Path, out: Path, *options: str, wait: bool = True) -> Any:
+def command(folder: Path, out: Path, *options: str) -> list[Any]:
     settings = {**SMALL, "learning_rate": 0.01, "milestones": "[3]"}
     del settings["input_size"]
     arguments = [part for name, value in settings.items() for part in (f"--model.{name}", str(value))]
-    command = [
-        sys.executable,
-        "-m",
-        "torchmetrics_sess.cli",
-        "relations",
-        "train",
-        "--data",
-        str(folder),
-        "-o",
-        str(out),
-    ]
     trainer = ["--trainer.max_epochs", "4", "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
     quiet = ["--trainer.enable_progress_bar", "false"]
-    process = subprocess.Popen(
-        [*command, *trainer, *quiet, *arguments, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    if not wait:
-        return process
-    output, _ = process.communicate(timeout=1500)
-    assert process.returncode == 0, output
-    return output
+    out.mkdir(parents=True, exist_ok=True)
+    start = [out.with_suffix(".log"), "torchmetrics_sess.cli", "relations", "train", "--data", str(folder)]
+    return [*start, "-o", str(out), *trainer, *quiet, *arguments, *options]
 
 
 @pytest.fixture(scope="module")
 def trained(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
-    train(tokens, out, "--model.ema_decay", "0.5")
+    run_module(*command(tokens, out, "--model.ema_decay", "0.5"))
     return out
 
 
@@ -136,15 +113,15 @@ def metrics_of(out: Path) -> list[str]:
 
 def test_a_killed_run_ends_as_it_would_have(tokens: Path, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    process = train(tokens, out, "--model.ema_decay", "0.5", wait=False)
+    process = start_module(*command(tokens, out, "--model.ema_decay", "0.5"))
     while not list(out.glob("epoch=*.ckpt")):
-        assert process.poll() is None, process.stdout.read()
+        assert process.is_alive(), out.with_suffix(".log").read_text()
         time.sleep(0.05)
-    with process:
-        process.send_signal(signal.SIGKILL)
+    process.kill()
+    process.join()
     # What it was writing when it was killed:
     (out / "epoch=099.ckpt").write_bytes(b"")
-    output = train(tokens, out, "--model.ema_decay", "0.5")
+    output = run_module(*command(tokens, out, "--model.ema_decay", "0.5"))
     assert "epoch=099.ckpt was not written to its end" in output
     expected, resumed = (load_file(folder / "head.safetensors") for folder in (trained, out))
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in expected.items())
@@ -159,7 +136,7 @@ def test_two_processes_validate_as_one(tokens: Path, trained: Path, tmp_path: Pa
         options = ["--trainer.devices", devices, "--trainer.strategy", "ddp" if devices == "2" else "auto"]
         # No learning rate: both validate the same weights.
         start = ["--model.start", str(trained / "head.safetensors"), "--model.learning_rate", "0"]
-        train(tokens, out, *options, *start, "--trainer.max_epochs", "1", "--model.weight_decay", "0")
+        run_module(*command(tokens, out, *options, *start, "--trainer.max_epochs", "1", "--model.weight_decay", "0"))
         values[devices] = metrics_of(out)
     assert values["1"] == values["2"]
 

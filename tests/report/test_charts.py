@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report.charts import Axis, compare, histograms, scatter
-from torchmetrics_sess.report.summary import folder_labels, summarise
 from torchmetrics_sess.rows import Row
+from torchmetrics_sess.summary import summarise
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
@@ -80,31 +80,3 @@ def test_a_comparison_follows_originals_through_the_folders() -> None:
     assert [(trace.name, [level for level, _ in trace.stops]) for trace in chart.traces] == [("a.png", [0, 1])]
     assert chart.levels[0].left <= chart.levels[0].mean <= chart.levels[0].right
     assert chart.levels[1].left == chart.levels[1].right == chart.levels[1].mean
-
-
-def test_a_summary_tells_scores_from_failures() -> None:
-    [summary] = summarise([row(0.5, psnr=10.0), row(0.7, psnr=20.0), row(None)])
-    assert (summary.scores, summary.failures, summary.lowest) == ((0.5, 0.7), 1, 0.5)
-    assert summary.mean == pytest.approx(0.6)
-    assert summary.metrics == {"psnr": 15}
-    assert summary.interval is not None
-    assert 0.5 <= summary.interval[0] <= summary.interval[1] <= 0.7
-
-
-def test_a_folder_without_scores_has_no_mean() -> None:
-    [summary] = summarise([row(None)])
-    assert (summary.mean, summary.interval, summary.lowest, summary.failures) == (None, None, None, 1)
-
-
-@pytest.mark.parametrize(
-    ("folders", "labels"),
-    [
-        (["out"], ["out"]),
-        (["/data/out/a", "/data/out/b"], ["a", "b"]),
-        (["/data/a", "b"], ["/data/a", "b"]),
-        (["out", "out/a"], ["out", "out/a"]),
-        ([""], [""]),
-    ],
-)
-def test_labels_leave_out_what_folders_share(folders: list[str], labels: list[str]) -> None:
-    assert list(folder_labels(folders).values()) == labels

@@ -10,7 +10,7 @@ import pytest
 
 from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report import page as page_module
-from torchmetrics_sess.report.page import Content, Shown, render, write_page
+from torchmetrics_sess.report.page import Content, Shown, folder_labels, render, write_page
 from torchmetrics_sess.report.pictures import Picture
 from torchmetrics_sess.rows import Row
 
@@ -145,3 +145,17 @@ def test_a_report_replaces_a_report_but_no_other_page(source: Path, tmp_path: Pa
 def test_a_name_that_is_no_text_is_shown_all_the_same(source: Path, tmp_path: Path) -> None:
     content = Content(source, [Row(FilePair("caf\udce9.png", "", "", "out"), 0.5, signature="SeSS")])
     assert r"caf\udce9.png" in write_page(content, tmp_path / "out").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels"),
+    [
+        (["out"], ["out"]),
+        (["/data/out/a", "/data/out/b"], ["a", "b"]),
+        (["/data/a", "b"], ["/data/a", "b"]),
+        (["out", "out/a"], ["out", "out/a"]),
+        ([""], [""]),
+    ],
+)
+def test_labels_leave_out_what_folders_share(folders: list[str], labels: list[str]) -> None:
+    assert list(folder_labels(folders).values()) == labels

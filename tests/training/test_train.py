@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fork_server import run_module
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
@@ -18,8 +16,6 @@ from torchmetrics_sess.photographs import NAMES, open_photograph
 from training.data import Scenes, Visits
 from training.module import load_network
 from training.scenes import Sources, make_scene
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +56,9 @@ def fit(folder: Path, run: Path, steps: int, *more: str) -> dict[str, torch.Tens
         "--data.grid": "4",
         "--data.window": "3",
     }
-    command = [sys.executable, "-m", "training.train", "fit", "--config", "configs/training/lite.yaml"]
-    for option in options.items():
-        command += option
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *more], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    given = [part for option in options.items() for part in option]
+    run.mkdir(exist_ok=True)
+    run_module(run / "log.txt", "training.train", "fit", "--config", "configs/training/lite.yaml", *given, *more)
     return load_file(output)
 
 

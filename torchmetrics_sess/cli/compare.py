@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_sess.cli.processes import Processes
     from torchmetrics_sess.comparison import ImageMetric
-    from torchmetrics_sess.rows import Row
+    from torchmetrics_sess.summary import FolderSummary
 
 # What is compared by if nothing is named; `embedding` needs the network of `lite` once more.
 _USUAL = ("psnr", "ssim", "ms_ssim", "lpips", "dists", "clip", "vitscore")
@@ -82,7 +82,9 @@ def compare(
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.cli.run import find_pairs, open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
-    from torchmetrics_sess.cli.summary import Summary
+    from torchmetrics_sess.cli.summary import show_failures
+    from torchmetrics_sess.rows import json_number
+    from torchmetrics_sess.summary import Summary
 
     let_first_speak()
     with refusing(ValueError):
@@ -94,48 +96,33 @@ def compare(
     beside = open_metrics(metrics, processes)
     measures = {name: measure_by(metric, processes.device) for name, metric in beside.items()}
 
-    summary = Summary()
-    values = _Values(beside)
+    summary = Summary(beside)
     with open_results(out, scorer.signature(), processes, columns=list(beside), overwrite=overwrite) as file:
         rows = run(pairs, scorer, processes, results=file, batch_size=size, workers=workers, measures=measures)
         for row in track(rows, len(pairs), "comparing"):
             summary.add(row)
-            values.add(row)
         if processes.rank > 0:
             raise typer.Exit
-        found = [{**folder, "metrics": values.means(folder["recon_folder"])} for folder in summary.describe()]
+        folders = summary.folders()
         if file is not None:
-            file.finish(found)
-    values.show()
-    summary.show_failures()
+            means = [{name: json_number(mean) for name, mean in folder.means.items()} for folder in folders]
+            file.finish([{**folder.describe(), "metrics": mean} for folder, mean in zip(folders, means, strict=True)])
+    _Comparison(folders, beside).show()
+    show_failures(summary)
     results().print(f"\n{scorer.signature()}", soft_wrap=True)
     if summary.failed:
         raise typer.Exit(1)
 
 
-class _Values:
-    """What the metrics say of every pair, and what that comes to."""
+class _Comparison:
+    """What the metrics say of the pairs, printed."""
 
-    def __init__(self, metrics: Mapping[str, ImageMetric]) -> None:
+    def __init__(self, folders: Sequence[FolderSummary], metrics: Mapping[str, ImageMetric]) -> None:
         from torchmetrics_sess.comparison import METRICS
 
         self.titles = {name: METRICS[name].title for name in ("sess", *metrics)}
         self._turned = [name for name, metric in metrics.items() if not metric.higher_is_better]
-        self._folders: dict[str, dict[str, list[float]]] = {}
-
-    def add(self, row: Row) -> None:
-        """Count a row in."""
-        if row.score is not None:
-            folder = self._folders.setdefault(row.pair.recon_folder, {name: [] for name in self.titles})
-            for name, column in folder.items():
-                column.append(row.score if name == "sess" else row.metrics.get(name, float("nan")))
-
-    def means(self, folder: str) -> dict[str, str | float | None]:
-        """Return the mean of every metric but SeSS, as it is written into a file."""
-        from torchmetrics_sess.rows import json_number
-
-        columns = self._folders.get(folder, {})
-        return {name: json_number(_mean(column)) for name, column in columns.items() if name != "sess"}
+        self._folders = [folder for folder in folders if folder.scores]
 
     def show(self) -> None:
         """Print the means of every folder, and the rank correlation of every two metrics."""
@@ -144,12 +131,15 @@ class _Values:
             console.print("no pair could be scored", soft_wrap=True)
             return
         lines = [["mean", "pairs", *self.titles.values()]]
-        for folder, columns in self._folders.items():
-            lines.append([folder, str(len(columns["sess"])), *(_text(_mean(column)) for column in columns.values())])
+        lines += [
+            [folder.folder, str(len(folder.scores)), *map(_text, (folder.mean, *folder.means.values()))]
+            for folder in self._folders
+        ]
         turned = [list(column) for column in zip(*lines, strict=True)]
         width = _NAME_WIDTH + sum(max(map(len, column)) + 2 for column in turned[1:])
         console.print(_table(lines if width <= console.width else turned))
-        everything = {name: [v for columns in self._folders.values() for v in columns[name]] for name in self.titles}
+        columns = [{"sess": folder.scores, **folder.values} for folder in self._folders]
+        everything = {name: [value for column in columns for value in column[name]] for name in self.titles}
         if self._turned:
             console.print(f"lower is better: {self._listed(self._turned)}", soft_wrap=True)
         undefined = {name: sum(map(isnan, column)) for name, column in everything.items()}
@@ -238,11 +228,6 @@ def measure_by(metric: ImageMetric, device: torch.device) -> Callable[[list[Tens
             )
 
     return measure
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    defined = [value for value in values if not isnan(value)]
-    return sum(defined) / len(defined) if defined else None
 
 
 def _text(value: float | None) -> str:

@@ -138,11 +138,12 @@ def curve(
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.cli.run import open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
-    from torchmetrics_sess.cli.summary import Summary
+    from torchmetrics_sess.cli.summary import show_failures
     from torchmetrics_sess.curves.codecs import check_seconds, parse_codec
     from torchmetrics_sess.curves.files import curves_of, read_compressai
     from torchmetrics_sess.curves.sources import Encoded, Rates, merge_pairs, pair_points, read_rates
     from torchmetrics_sess.report.page import check_target
+    from torchmetrics_sess.summary import Summary
 
     let_first_speak()
     with refusing(ValueError, ModuleNotFoundError):
@@ -207,7 +208,7 @@ def curve(
         if processes.rank > 0:
             raise typer.Exit
         if file is not None:
-            file.finish(summary.describe())
+            file.finish([folder.describe() for folder in summary.folders()])
     curves, notes = curves_of(rows, axis)
     for sentence in notes:
         note(sentence)
@@ -220,7 +221,7 @@ def curve(
         )
         page = write_report(rows, findings, looks, out / "results.csv", notes)
         results().print(f"\n{page}", soft_wrap=True)
-    summary.show_failures()
+    show_failures(summary)
     results().print(f"\n{scorer.signature()}", soft_wrap=True)
     if summary.failed:
         raise typer.Exit(1)

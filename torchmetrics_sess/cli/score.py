@@ -68,7 +68,8 @@ def score(
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.cli.run import find_pairs, open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
-    from torchmetrics_sess.cli.summary import Summary
+    from torchmetrics_sess.cli.summary import show
+    from torchmetrics_sess.summary import Summary
 
     let_first_speak()
     with refusing(ValueError):
@@ -85,9 +86,9 @@ def score(
             summary.add(row)
         if processes.rank > 0:
             raise typer.Exit
-        found = summary.describe()
+        folders = summary.folders()
         if results is not None:
-            results.finish(found)
-    summary.show(found, scorer.signature())
+            results.finish([folder.describe() for folder in folders])
+    show(summary, folders, scorer.signature())
     if summary.failed:
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ from torchmetrics_sess.matching.pairs import (
     MatchResult,
     PreparedPairs,
     differentiate_graph_pairs,
+    load_kernel,
     match_graph_pairs,
     match_graphs,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "MatchingConfig",
     "PreparedPairs",
     "differentiate_graph_pairs",
+    "load_kernel",
     "match_graph_pairs",
     "match_graphs",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -436,6 +437,23 @@ def same_thing_slope(cosine: NDArray[np.float64], center: float, width: float) -
 
 def _logistic(value: Any, center: float, width: float) -> Any:
     return 1 / (1 + np.exp((center - value) / width))
+
+
+@functools.cache
+def load_kernel() -> None:
+    """Load the compiled kernel, which takes half a second, before there is anything to match.
+
+    Whatever matches loads it by itself; call this where something else can be done meanwhile.
+    """
+    one = SceneGraph(
+        features=torch.ones(1, 1),
+        centers=torch.zeros(1, 2),
+        importance=torch.ones(1),
+        relation=torch.full((1, 1), -1),
+        confidence=torch.full((1, 1), -1.0),
+        image_feature=torch.ones(1),
+    )
+    match_graphs(one, one, torch.ones(1, 1))
 
 
 def _solve(

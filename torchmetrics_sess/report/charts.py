@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from torchmetrics_sess.report.summary import Summary
 from torchmetrics_sess.rows import Row
+from torchmetrics_sess.summary import FolderSummary
 
 T = TypeVar("T")
 
@@ -183,7 +183,7 @@ def scatter(metric: str, rows: Sequence[Row], *, dots: int) -> Scatter:
 class Level:
     """A folder in a comparison; its mean and the ends of the interval in percent."""
 
-    summary: Summary
+    summary: FolderSummary
     mean: float
     left: float
     right: float
@@ -207,7 +207,7 @@ class Comparison:
     total: int
 
 
-def compare(summaries: Sequence[Summary], rows: Sequence[Row], *, traces: int) -> Comparison:
+def compare(summaries: Sequence[FolderSummary], rows: Sequence[Row], *, traces: int) -> Comparison:
     """Return the comparison of several folders.
 
     Args:
@@ -229,7 +229,7 @@ def _spread(entries: Sequence[T], count: int) -> list[T]:
     return list(entries[:: max(1, ceil(len(entries) / count))])
 
 
-def _level(summary: Summary, across: Axis) -> Level:
+def _level(summary: FolderSummary, across: Axis) -> Level:
     centre = summary.mean or 0.0
     left, right = summary.interval or (centre, centre)
     return Level(summary, across.place(centre), across.place(left), across.place(right))

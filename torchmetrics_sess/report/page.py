@@ -19,8 +19,8 @@ from torchmetrics_sess.curves.curve import AXES
 from torchmetrics_sess.report.charts import compare, histograms, scatter
 from torchmetrics_sess.report.curves import CurveSection
 from torchmetrics_sess.report.pictures import Picture
-from torchmetrics_sess.report.summary import summarise
 from torchmetrics_sess.rows import Row
+from torchmetrics_sess.summary import summarise
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -112,13 +112,14 @@ def render(content: Content, folder: Path) -> str:
     environment = _environment()
     script = environment.get_template("script.js").render()
     summaries = summarise(content.rows)
+    labels = folder_labels([summary.folder for summary in summaries])
     scored = sorted((row for row in content.rows if row.score is not None), key=lambda row: row.score or 0.0)
     failed = [row for row in content.rows if row.score is None]
     with_scores = [summary for summary in summaries if summary.scores]
     metrics = _metrics(scored)
-    by_folder = {summary.label: summary.scores for summary in with_scores}
+    by_folder = {labels[summary.folder]: summary.scores for summary in with_scores}
     if len(with_scores) > _HISTOGRAMS:
-        by_folder = {"all folders": tuple(row.score or 0.0 for row in scored)}
+        by_folder = {"all folders": [row.score or 0.0 for row in scored]}
     plots = {name: [row for row in scored if name in row.metrics] for name in metrics}
     return environment.get_template("index.html").render(
         content=content,
@@ -129,7 +130,7 @@ def render(content: Content, folder: Path) -> str:
         link=quote(os.path.relpath(content.source, folder).replace(os.sep, "/"), errors="surrogateescape"),
         date=datetime.fromtimestamp(content.source.stat().st_mtime).astimezone(),
         summaries=summaries,
-        labels={summary.folder: summary.label for summary in summaries},
+        labels=labels,
         series={summary.folder: i % _SERIES if len(summaries) <= _SERIES else 0 for i, summary in enumerate(summaries)},
         coloured=1 < len(summaries) <= _SERIES,
         scored=scored,
@@ -145,6 +146,21 @@ def render(content: Content, folder: Path) -> str:
         rows_shown=_ROWS,
         failures_shown=_FAILURES,
     )
+
+
+def folder_labels(folders: Sequence[str]) -> dict[str, str]:
+    """Return what tells folders apart: their paths without the folder that all of them lie in.
+
+    Examples:
+        >>> folder_labels(["out/jpeg/10", "out/jpeg/20", "out/webp/10"])
+        {'out/jpeg/10': 'jpeg/10', 'out/jpeg/20': 'jpeg/20', 'out/webp/10': 'webp/10'}
+    """
+    try:
+        shared = os.path.commonpath([Path(folder).parent for folder in folders])
+    except ValueError:
+        # There is none, or some paths are absolute and others not.
+        shared = ""
+    return {folder: os.path.relpath(folder, shared) if folder and shared else folder for folder in folders}
 
 
 def _environment() -> Environment:
