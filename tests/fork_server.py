@@ -11,9 +11,11 @@ import runpy
 import sys
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Final
 
 ROOT = Path(__file__).parents[1]
-SERVER = multiprocessing.get_context("forkserver")
+START_METHOD: Final = "forkserver"
+SERVER = multiprocessing.get_context(START_METHOD)
 # The server of a test run knows the list that is there when the first process starts, so that it is one for all tests.
 # What is under test is imported by every process itself.
 SERVER.set_forkserver_preload(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from fork_server import SERVER
+from fork_server import START_METHOD
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.model_summary.model_summary import ModelSummary
@@ -180,7 +180,7 @@ def test_processes_that_get_the_module_by_pickle(tmp_path: Path, monkeypatch: py
     images = IMAGES[:4]
     model = Measured()
     trainer().validate(model, loader(images), verbose=False)
-    fitting = trainer(strategy=DDPStrategy(start_method=SERVER.get_start_method()), devices=2)
+    fitting = trainer(strategy=DDPStrategy(start_method=START_METHOD), devices=2)
     [validated] = fitting.validate(model, loader(images), verbose=False)
     assert fitting.world_size == 2
     assert validated["val/sess"] == pytest.approx(expected(model, images, stub_preset("lightning")), abs=1e-7)

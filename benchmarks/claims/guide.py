@@ -44,7 +44,37 @@ def _comparison() -> list[Statement]:
 
 
 def _curves() -> list[Statement]:
+    points, deltas = "kodak/points.csv", "kodak/deltas.csv"
+
+    def bd_rates(codec: str) -> list[Value]:
+        found = []
+        for metric in ("sess", "sess_db", "psnr", "ms_ssim", "ms_ssim_db"):
+            which = {"codec": codec, "metric": metric, "kind": "rate"}
+            found += [value(deltas, part, **which) for part in ("value", "low", "high")]
+            found.append(times(100, value(deltas, "overlap", **which)))
+        return found
+
+    def lowest(codec: str) -> list[Value]:
+        return [value(points, part, codec=codec) for part in ("sess", "bpp")]
+
+    least = min(float(row["sess"]) for row in rows(points) if float(row["bpp"]) > 0.285)
     return [
+        *(
+            Row(name, deltas, bd_rates(codec))
+            for codec, name in (("webp", "WebP"), ("avif", "AVIF"), ("jpeg2000", "JPEG 2000"))
+        ),
+        Sentence("takes {} bits per pixel and scores {}.", points, lowest("jpeg")[::-1]),
+        Sentence(
+            "AVIF scores {} at {}, WebP {} at {}, JPEG 2000 {} at {}.",
+            points,
+            [*lowest("avif"), *lowest("webp"), *lowest("jpeg2000")],
+        ),
+        Given(
+            "From {} bits per pixel on, everything lies above {}:",
+            f"the least there is {least:.4f}, by kodak/points.csv",
+        ),
+        Given("PSNR is at most {} dB", "a bound, checked by trust.kodak"),
+        Given("comes out at +{} %", "checked by trust.kodak"),
         Given("the curves, {} inches wide", "a setting"),
         Given("slides, {} inches wide", "a setting"),
         Given("Where all codecs lie above {}, a difference", "advice"),
@@ -255,8 +285,22 @@ def _people() -> list[Statement]:
         ]
         return Row(f"{pairs} ({originals})", "power", found)
 
+    planted = rows("planted")[0]
+    before, fitted, settings = planted["before"], planted["fitted"], planted["planted"]
     better = [mean("power", "srcc", raters=raters) for raters in (1, 5, 20)]
     return [
+        Sentence("took 135 s on two cores, {} s each", "tuning-cpu", [value("tuning-cpu", "seconds per trial")]),
+        Sentence(
+            "was {} with the settings of `lite`, {} with those that `tune` fitted, and {} with the planted",
+            "planted",
+            [before, fitted, settings],
+        ),
+        Sentence(
+            "a gain of +{} [+{}, +{}]",
+            "planted",
+            [fitted - before, *planted["interval of the gain"]],
+        ),
+        Sentence("the interval of its gain was [{}, {}]", "planted", planted["interval of the gain on noise"]),
         Given("raters who err by {} steps, two metrics of which one errs {} times", "what was simulated"),
         *(row(pairs, pairs // 6) for pairs in (30, 60, 150, 300, 600)),
         Row("mean SRCC of the better metric", "power", better),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 from pathlib import Path
@@ -57,6 +58,8 @@ def origin(name: str) -> str:
     """Say where a number comes from, and how to measure it anew."""
     if name.endswith(".yaml"):
         return name
+    if name.endswith(".csv"):
+        return f"results/{name}"
     command = _file(name).get("command")
     return f"results/{name}.json" + (f" (`{' '.join(command)}`)" if command else ", which is not there")
 
@@ -71,6 +74,12 @@ def setting(preset: str, path: str) -> float:
 
 @functools.cache
 def _file(name: str) -> dict[str, Any]:
+    if name.endswith(".csv"):
+        return {"rows": _table(RESULTS / name)}
     path = RESULTS / f"{name}.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
+
+
+def _table(path: Path) -> list[dict[str, Any]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fork_server import SERVER
+from fork_server import START_METHOD
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
@@ -82,7 +82,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
     logger = TensorBoardLogger(tmp_path_factory.mktemp("logs"), version=0)
     Trainer(
         accelerator="cpu",
-        strategy=DDPStrategy(start_method=SERVER.get_start_method()),
+        strategy=DDPStrategy(start_method=START_METHOD),
         devices=2,
         max_epochs=2,
         log_every_n_steps=1,
