@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.claims.results import Value, lead, rows, times, value
+from benchmarks.claims.results import Value, lead, ratio, rows, times, value
 from benchmarks.claims.statements import Given, Row, Sentence, Statement
 
 DRAWN, OLD, OWN = "robustness-drawn", "robustness-drawn-0.1", "robustness-own"
@@ -13,7 +13,17 @@ HARD = "hard ordering, above object erased"
 
 
 def benchmarks_page() -> list[Statement]:
-    return [*_robustness(), *_recognition(), *_pasted(), *_objects(), *_mild(), *_old(), *_cost(), *_history()]
+    return [
+        *_robustness(),
+        *_recognition(),
+        *_pasted(),
+        *_objects(),
+        *_mild(),
+        *_old(),
+        *_cost(),
+        *_small_objects(),
+        *_history(),
+    ]
 
 
 def _robustness() -> list[Statement]:
@@ -378,6 +388,26 @@ def _cost() -> list[Statement]:
             [times(100, value("profile_lite-cpu", "share", stage=stage)) for stage in ("network", "matching")],
         ),
         Sentence("the loop is nearly all overhead | {} ×", matching, [value(matching, "ratio", nodes=30)]),
+    ]
+
+
+def _small_objects() -> list[Statement]:
+    name, settings = "small_objects", ("lite", "518 pixels", "518 pixels, 144 regions")
+
+    def row(sides: int) -> Row:
+        found = [times(100, value(name, "area", height=1 / sides))]
+        for which in (*settings, "embedding"):
+            found.append(value(name, f"{which}, median", height=1 / sides))
+            found.append(times(100, value(name, f"{which}, felt", height=1 / sides)))
+        return Row(f"1/{sides} of the scene", name, found)
+
+    small, large = (value(name, f"{which}, s an image") for which in settings[:2])
+    return [
+        *map(row, (32, 16, 12, 8, 6, 4)),
+        Given("in how many scenes by {} or more", "what counts as felt"),
+        Sentence(
+            "an image takes {} times as long ({} s of a core in place of {})", name, [ratio(large, small), large, small]
+        ),
     ]
 
 
