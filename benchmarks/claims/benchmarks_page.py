@@ -21,6 +21,7 @@ def benchmarks_page() -> list[Statement]:
         *_mild(),
         *_old(),
         *_cost(),
+        *_relations(),
         *_small_objects(),
         *_history(),
     ]
@@ -389,6 +390,28 @@ def _cost() -> list[Statement]:
         ),
         Sentence("the loop is nearly all overhead | {} ×", matching, [value(matching, "ratio", nodes=30)]),
     ]
+
+
+def _relations() -> list[Statement]:
+    name, under = "relation_changes", "## What are relations for?"
+    labels = {
+        "as it is": "`lite`",
+        "with relations": "with relations",
+        "with relations, shuffled": "the same, relations shuffled",
+        "with neighbours only (alpha 0)": "with neighbours, whatever the relation",
+        "without positions (theta 0)": "`lite` without positions",
+        "with relations, without positions": "with relations, without positions",
+        "image share .2": "`lite`, a fifth of whole image",
+        "embedding": "embedding",
+    }
+
+    def row(variant: str, label: str) -> Row:
+        found = rows(name, variant=variant)[0]
+        kinds = ("beside", "over", "in front of", "nearer than")
+        return Row(label, name, [found["all"], *found["all, interval"], *(found[kind] for kind in kinds)], under)
+
+    settings = Given("2 iterations, β {}, α {}, chosen", "settings of the benchmark")
+    return [settings, *(row(variant, label) for variant, label in labels.items())]
 
 
 def _small_objects() -> list[Statement]:
