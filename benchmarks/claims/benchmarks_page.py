@@ -198,7 +198,7 @@ def _pasted() -> list[Statement]:
         Row("one removed", file, [0.70, *both("one removed"), *ranked("one removed")]),
         Row("both removed", file, [0.30, *both("both removed"), *ranked("both removed")]),
         Sentence(
-            "objects: + {} (95 % interval {} to {}, 40 scenes",
+            "objects: +{} (95 % interval {} to {}, 40 scenes",
             file,
             lead(file, f"exchanged {kept}", EMBEDDING),
             leads=True,

@@ -40,7 +40,7 @@ def readme() -> list[Statement]:
             [hard["embedding"], hard["PSNR"], hard["MS-SSIM"]],
         ),
         Sentence(
-            "Over the embedding that is + {} (95 % interval {} to {}, paired bootstrap over the 30 photographs)",
+            "Over the embedding that is +{} (95 % interval {} to {}, paired bootstrap over the 30 photographs)",
             DRAWN,
             lead(DRAWN, HARD, "embedding"),
             leads=True,
