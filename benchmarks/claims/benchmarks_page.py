@@ -410,7 +410,7 @@ def _relations() -> list[Statement]:
         kinds = ("beside", "over", "in front of", "nearer than")
         return Row(label, name, [found["all"], *found["all, interval"], *(found[kind] for kind in kinds)], under)
 
-    settings = Given("2 iterations, β {}, α {}, chosen", "settings of the benchmark")
+    settings = Given("2 iterations, beta {}, alpha {}, chosen", "settings of the benchmark")
     return [settings, *(row(variant, label) for variant, label in labels.items())]
 
 
