@@ -314,6 +314,7 @@ def _cost() -> list[Statement]:
     backward = "loss: forward and backward"
     cached = [value("target_cache-cpu", "faster", cache=where) for where in ("memory", "folder")]
     growth = [value("lite-cpu", "update / forward", pairs=pairs) for pairs in (8, 16)]
+    last = {"what": "updates", "count": 1000}
     matched, network = value(processes, "matching ms"), value(processes, "scene graphs ms")
     return [
         Row(
@@ -343,7 +344,7 @@ def _cost() -> list[Statement]:
         Row(
             "peak memory after 1000 updates against 1",
             "memory",
-            [1, times(100, value("memory", "growth", updates=1000)), value("memory", "peak_mib", updates=1000)],
+            [1, times(100, value("memory", "growth", **last)), value("memory", "peak_mib", **last)],
             under,
         ),
         Row(
