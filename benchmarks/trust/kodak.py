@@ -3,7 +3,7 @@
     python -m benchmarks.trust.kodak FOLDER [--work runs/kodak] [--points 8] [--images 24]
 
 ``sess curve`` encodes and scores into ``--work``, where the same command goes on if it is cut off. What is left of it
-are ``results/kodak/points.csv``, ``deltas.csv`` and the figures, which show no photograph, and
+are ``results/kodak/points.csv``, ``deltas.csv`` and ``paper.pdf``, and
 ``docs/images/curves.png``, for light and dark pages. Then the numbers are checked in other ways: PSNR and rate of
 every file with Pillow and NumPy alone, every BD-rate with the library alone, and a codec that is JPEG with 10 % of
 bytes added, which must come out at +10 % by every metric. The table of BD-rates is printed as `docs/curves.md` has it.
@@ -59,12 +59,9 @@ def main() -> None:
         return
     kept = RESULTS / "kodak"
     kept.mkdir(parents=True, exist_ok=True)
-    for name in ("points.csv", "deltas.csv"):
-        shutil.copy(out / name, kept / name)
-    for path in (out / "figures").glob("[ps]*.*"):
-        # Photographs are not ours to give away.
-        if not path.name.startswith("pictures"):
-            shutil.copy(path, kept / path.name)
+    # Photographs are not ours to give away, and so no picture of `figures` that shows one.
+    for path in (out / "points.csv", out / "deltas.csv", out / "figures" / "paper.pdf"):
+        shutil.copy(path, kept / path.name)
     if "BENCHMARK_RESULTS" not in os.environ:
         shutil.copy(out / "figures" / "slides.png", IMAGES / "curves.png")
         shutil.copy(out / "figures" / "slides-dark.png", IMAGES / "curves-dark.png")

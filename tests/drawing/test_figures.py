@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -90,6 +91,19 @@ def test_bars_of_many_objects_are_summed_up(preds: int, target: int) -> None:
     assert ("only in\npreds" in names) == (preds > target)
     assert ("14 more" in names) == (target > 16)
     assert len(names) <= 19
+
+
+def test_outlines_sum_to_1_whatever_stretches_the_score_and_are_seen_on_any_ground() -> None:
+    explanation = explanation_of(scene(5), scene(7, seed=1), exponent=2.0)
+    with matplotlib.rc_context({"axes.edgecolor": "#abcdef"}):
+        _, (_, _, bars) = explanation.plot(pieces=True)
+    filled, outlines = ([bar for bar in container if isinstance(bar, Rectangle)] for container in bars.containers)
+    assert sum(explanation.target_weights) > 1.1
+    assert sum(bar.get_height() for bar in outlines) == pytest.approx(1)
+    assert sum(bar.get_height() for bar in filled) < explanation.loss
+    assert {to_hex(bar.get_edgecolor()) for bar in outlines} == {"#abcdef"}
+    costs = [float(text.replace("\N{MINUS SIGN}", "-")) for text in (each.get_text() for each in bars.texts)]
+    assert -sum(costs) == pytest.approx(explanation.loss, abs=0.001 * len(costs))
 
 
 def test_matched_objects_share_a_colour_and_a_line() -> None:
