@@ -206,13 +206,13 @@ def learned(image: Image.Image, random: np.random.Generator, codecs: Sequence[Le
 def low_contrast(image: Image.Image, random: np.random.Generator) -> Damaged:
     """Take contrast away, around middle grey, with or without the colours.
 
-    A network undoes this more easily than any other kind, so that it is asked for less than people see: the cube of it.
+    A network undoes this more easily than any other kind, so that it is asked for less than people see: the square of it.
     """
     contrast = _log_uniform(random, 0.008, 0.8)
     pixels = np.asarray(image, dtype=np.float32)
     if random.random() < 0.7:
         pixels = _grey(pixels)
-    return _image(127.5 + contrast * (pixels - 127.5)), people()["contrast"](contrast) ** 3
+    return _image(127.5 + contrast * (pixels - 127.5)), people()["contrast"](contrast) ** 2
 
 
 def dark(image: Image.Image, random: np.random.Generator) -> Damaged:
@@ -283,7 +283,7 @@ KINDS: tuple[Damage, ...] = (
     lost_blocks,
 )
 # What users meet most, and what hides most, is worth most of the time.
-WEIGHTS = np.array([3, 2, 2, 4, 1, 3, 4, 4, 4, 3, 1, 1, 1, 1, 1], dtype=float)
+WEIGHTS = np.array([5, 2, 2, 5, 1, 3, 6, 5, 4, 3, 1, 1, 1, 1, 1], dtype=float)
 
 
 def damage(
