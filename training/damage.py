@@ -200,7 +200,8 @@ def learned(image: Image.Image, random: np.random.Generator, codecs: Sequence[Le
     # Another brightness or contrast of the whole hides nothing.
     spread = before.std() * after.std()
     kept = float(np.mean((before - before.mean()) * (after - after.mean())) / (spread + 1)) if spread else 0.0
-    return received, float(np.interp(1 - max(0, kept) ** 2, [0.05, 0.2, 0.4, 0.6, 0.8, 1], [1, 0.93, 0.8, 0.6, 0.3, 0]))
+    hidden = 1 - max(0, kept) ** 2
+    return received, float(np.interp(hidden, [0.05, 0.2, 0.4, 0.6, 0.8, 1], [1, 0.93, 0.8, 0.6, 0.3, 0]))
 
 
 def low_contrast(image: Image.Image, random: np.random.Generator) -> Damaged:

@@ -194,7 +194,7 @@ def deep_jscc(model: Any, snr: float, image: Image.Image, seed: int) -> Image.Im
     width, height = (side // 4 * 4 for side in image.size)
     sent = image_tensor(image.resize((width, height)))[None].float() / 255
     with torch.no_grad():
-        received = model(sent, torch.tensor([snr]), torch.Generator().manual_seed(seed))[0]
+        received = model(sent, torch.tensor([snr]), generator=torch.Generator().manual_seed(seed))[0]
     pixels = (255 * received).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     return Image.fromarray(pixels).resize(image.size)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Complex, Float
@@ -28,7 +28,12 @@ def draw_gains(
         count: of the images.
         device: of the result.
         generator: of the random numbers.
+
+    Raises:
+        ValueError: for another channel.
     """
+    if channel not in get_args(ChannelName):
+        raise ValueError(f"`channel` must be one of {get_args(ChannelName)}, got {channel!r}")
     if channel == "awgn":
         return torch.ones(count, dtype=torch.complex64, device=device)
     return torch.randn(count, dtype=torch.complex64, device=device, generator=generator)
