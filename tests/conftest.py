@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     processes = getattr(config.option, "numprocesses", None)
     if processes:
         # By default each has as many threads as there are processors. They wait for each other without letting go of
-        # these, which costs up to fifty times what is computed.
+        # these, which takes more of them than the computing does.
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
         # It would begin with the files of most tests, and end with the slowest.
         config.option.loadscopereorder = False
