@@ -27,8 +27,13 @@ collect_ignore = [] if torch.cuda.is_available() else ["test_cuda.py"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pytest-xdist take files as they come: it would begin with those of most tests, and end with the slowest."""
-    if hasattr(config.option, "loadscopereorder"):
+    """Let the processes of pytest-xdist share the processors, and take files as they come."""
+    processes = getattr(config.option, "numprocesses", None)
+    if processes:
+        # By default each has as many threads as there are processors. They wait for each other without letting go of
+        # these, which takes more of them than the computing does.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+        # It would begin with the files of most tests, and end with the slowest.
         config.option.loadscopereorder = False
 
 

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import runpy
 import sys
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Final
@@ -30,11 +31,16 @@ SERVER.set_forkserver_preload(
 )
 
 
-def start_module(log: Path, module: str, *arguments: str) -> ForkServerProcess:
-    """Start ``python -m module`` from the folder of the repository, in one thread; what it says goes into a file."""
-    process = SERVER.Process(target=_run_module, args=(log, module, *arguments))
+def start(target: Callable[..., object], *arguments: object, **environment: str) -> ForkServerProcess:
+    """Start a function, with more environment variables: the server knows those alone that were there before it."""
+    process = SERVER.Process(target=_run, args=(environment, target, *arguments))
     process.start()
     return process
+
+
+def start_module(log: Path, module: str, *arguments: str, **environment: str) -> ForkServerProcess:
+    """Start ``python -m module`` from the folder of the repository, in one thread; what it says goes into a file."""
+    return start(_run_module, log, module, *arguments, **environment)
 
 
 def run_module(log: Path, module: str, *arguments: str) -> str:
@@ -44,6 +50,11 @@ def run_module(log: Path, module: str, *arguments: str) -> str:
     said = log.read_text()
     assert process.exitcode == 0, said
     return said
+
+
+def _run(environment: dict[str, str], target: Callable[..., object], *arguments: object) -> None:
+    os.environ.update(environment)
+    target(*arguments)
 
 
 def _run_module(log: Path, module: str, *arguments: str) -> None:

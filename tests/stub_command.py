@@ -51,9 +51,8 @@ def run(*arguments: str) -> None:
     main()
 
 
-def run_task(environment: dict[str, str], output: str, *arguments: str) -> None:
-    """Run a command with more environment variables; what it says goes into the files ``output``.out and .err."""
-    os.environ.update(environment)
+def run_task(output: str, *arguments: str) -> None:
+    """Run a command; what it says goes into the files ``output``.out and .err."""
     with open(f"{output}.out", "w") as sys.stdout, open(f"{output}.err", "w") as sys.stderr:  # noqa: PTH123
         run(*arguments)
 

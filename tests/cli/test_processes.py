@@ -10,14 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stub_command
 import torch
-from fork_server import SERVER
+from fork_server import start, start_module
 from stub_extractor import stub_images
 from torchvision.transforms.functional import to_pil_image
 
@@ -40,14 +39,8 @@ def arguments(tmp_path: Path) -> list[str]:
     return ["score", *map(str, folders), "--batch-size", "4", "--device", "cpu", "--out"]
 
 
-def start(*arguments: str | Path) -> ForkServerProcess:
-    process = SERVER.Process(target=stub_command.run, args=tuple(map(str, arguments)))
-    process.start()
-    return process
-
-
 def run(*arguments: str | Path) -> int | None:
-    process = start(*arguments)
+    process = start(stub_command.run, *map(str, arguments))
     process.join()
     return process.exitcode
 
@@ -68,22 +61,18 @@ def pairs_in(path: Path) -> int:
     return max(0, path.read_bytes().count(b"\n") - 1) if path.exists() else 0
 
 
-def test_a_killed_run_ends_with_the_same_file(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_ends_with_the_same_file(arguments: list[str], tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.csv", tmp_path / "scores.csv"
     assert run(*arguments, whole) == 1
     assert pairs_in(whole) == 80
-    monkeypatch.setenv("STUB_SECONDS", "0.1")
     for pairs in (8, 40):
-        process = start(*arguments, out)
+        process = start(stub_command.run, *arguments, str(out), STUB_SECONDS="0.1")
         while pairs_in(out) < pairs:
             assert process.is_alive()
             time.sleep(0.01)
         process.kill()
         process.join()
         assert pairs <= pairs_in(out) < 80
-    monkeypatch.setenv("STUB_SECONDS", "0")
     assert run(*arguments, out) == 1
     assert out.read_bytes() == whole.read_bytes()
 
@@ -127,12 +116,14 @@ def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(
 def test_processes_of_torchrun_end_with_the_file_of_one(arguments: list[str], tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.csv", tmp_path / "scores.csv"
     assert run(*arguments, whole) == 1
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--redirects", "3"]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--redirects", "3"]
     for attempt, victim in enumerate(("1", "nobody")):
         logs = tmp_path / f"logs{attempt}"
         command = [*launcher, "--log-dir", str(logs), stub_command.__file__, *arguments, str(out)]
         # What torchrun itself has to say about an exit code is its own affair.
-        assert run_program(*command, STUB_VICTIM=victim).returncode == 1
+        torchrun = start_module(tmp_path / "log.txt", *command, STUB_VICTIM=victim, PYTHONPATH=str(ROOT))
+        torchrun.join()
+        assert torchrun.exitcode == 1
         # After a process has been killed, torchrun may end the first one before it can speak.
         assert "Traceback" not in "".join(path.read_text() for path in logs.rglob("*.log"))
         assert 0 < pairs_in(out) < 80 or victim == "nobody"
@@ -156,9 +147,7 @@ def run_tasks(count: int, logs: Path, *arguments: str | Path, **environment: str
     tasks = []
     for rank in range(count):
         task = {**step, "SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank), "SLURM_LOCALID": "0", **environment}
-        process = SERVER.Process(target=stub_command.run_task, args=(task, str(logs / str(rank)), *map(str, arguments)))
-        process.start()
-        tasks.append(process)
+        tasks.append(start(stub_command.run_task, str(logs / str(rank)), *map(str, arguments), **task))
     for process in tasks:
         process.join()
     return [process.exitcode for process in tasks]

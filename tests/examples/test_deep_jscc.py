@@ -82,7 +82,7 @@ def test_it_learns_to_send_through_noise() -> None:
 
 def test_it_learns_from_the_score_too(tmp_path: Path) -> None:
     preset = yaml.safe_load((ROOT / "configs" / "presets" / "lite.yaml").read_text())
-    preset["segmenter"]["seeds_per_side"] = 4
+    preset["segmenter"] |= {"seeds_per_side": 4, "image_size": 112}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(preset))
     learned = {}
     for loss in get_args(LossName):

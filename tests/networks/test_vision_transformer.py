@@ -66,20 +66,36 @@ def test_an_image_does_not_depend_on_its_batch() -> None:
             torch.testing.assert_close(got[0], expected[index], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    ("channels_last", "threads", "batches"),
+    [(False, 1, [[0, 1, 2, 3], [3, 1], [2, 2, 0]]), (True, 1, [[0, 1, 2, 3], [2, 2, 0]]), (True, 2, [[3, 1]])],
+)
 def test_nor_does_its_last_bit_on_the_cpu(
-    channels_last: bool, lite: SceneGraphExtractor, photographs: dict[str, Tensor]
+    channels_last: bool,
+    threads: int,
+    batches: list[list[int]],
+    lite: SceneGraphExtractor,
+    photographs: dict[str, Tensor],
 ) -> None:
     assert isinstance(lite.segmenter, DinoSegmenter)
     network = lite.segmenter.network
     images = torch.stack([photograph[:, :126, :168] for photograph in photographs.values()]).float() / 255
     if channels_last:
         images = images.to(memory_format=torch.channels_last)
-    with torch.no_grad():
-        alone = [network(image[None].contiguous()) for image in images]
-        for chosen in ([0, 1, 2, 3], [3, 1], [2, 2, 0]):
-            for got, expected in zip(network(images[chosen]), zip(*alone, strict=True), strict=True):
-                assert torch.equal(got, torch.cat([expected[index] for index in chosen]))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            alone = {
+                index: network(images[index, None].contiguous())
+                for index in {index for chosen in batches for index in chosen}
+            }
+            for chosen in batches:
+                parts = zip(*(alone[index] for index in chosen), strict=True)
+                for got, expected in zip(network(images[chosen]), parts, strict=True):
+                    assert torch.equal(got, torch.cat(expected))
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_rows_and_columns_keep_their_place() -> None:
