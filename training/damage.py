@@ -207,7 +207,7 @@ def learned(image: Image.Image, random: np.random.Generator, codecs: Sequence[Le
 def low_contrast(image: Image.Image, random: np.random.Generator) -> Damaged:
     """Take contrast away, around middle grey, with or without the colours.
 
-    A network undoes this more easily than any other kind, so that it is asked for less than people see: the square of it.
+    A network undoes this more easily than any other kind, so that less than people see is asked for: the square of it.
     """
     contrast = _log_uniform(random, 0.008, 0.8)
     pixels = np.asarray(image, dtype=np.float32)
