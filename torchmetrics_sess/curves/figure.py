@@ -63,7 +63,7 @@ def plot_curves(
         band: whether to shade the 95 % interval of SeSS.
 
     Returns:
-        The figure; ``torchmetrics_sess.drawing.save_figure`` writes it.
+        The figure; ``torchmetrics_sess.drawing.figures.save_figure`` writes it.
 
     Raises:
         ValueError: if there is no curve, or they run over different axes.
@@ -115,6 +115,8 @@ def _columns(panels: int, use: Use) -> int:
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark: bool, band: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axis = AXES[curves[0].axis]
     colours = colours_of(dark)
     for index, curve in enumerate(curves):
@@ -132,6 +134,8 @@ def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark
             axes.fill_between(curve.rates, low, high, color=colour, alpha=0.22 if dark else 0.13, linewidth=0)
     axes.set_title(title_of(metric) if metric in DECIBELS else _titled(metric))
     axes.set_xlabel(axis.title)
+    # Two labels are too few to read a value off.
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10), min_n_ticks=3))
     if axis.logarithmic:
         axes.set_xscale("log")
         axes.minorticks_off()
