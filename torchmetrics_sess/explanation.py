@@ -311,24 +311,22 @@ def explain_pairs(
 ) -> Iterator[Explanation]:
     """Explain the scores that a scorer gives to reconstructions of one original, which is looked at once."""
     checked = [*(_one_image(each, "preds", scorer) for each in preds), _one_image(target, "target", scorer)]
-    images = float_images(checked, scorer.data_range)
+    *recons, original = float_images(checked, scorer.data_range)
     networks = scorer.networks.on(device)
     extractor = networks.extractor
-
-    def look(image: Image) -> tuple[SceneGraph, Image]:
-        [graph] = extractor.extract(to_device([image], device), masks=True)
-        return graph, limit_width(image, extractor.max_width).cpu()
-
-    target_graph, target_image = look(images.pop())
-    for each in images:
-        graph, image = look(each)
+    target_graph: SceneGraph | None = None
+    for recon in recons:
+        if target_graph is None:
+            graph, target_graph = extractor.extract(to_device([recon, original], device), masks=True)
+        else:
+            [graph] = extractor.extract(to_device([recon], device), masks=True)
         yield Explanation(
             preds=graph,
             target=target_graph,
             match=match_graphs(graph, target_graph, scorer.predicate_similarity(networks), scorer.matching),
             image_weight=scorer.matching.image_weight,
-            preds_image=image,
-            target_image=target_image,
+            preds_image=limit_width(recon, extractor.max_width).cpu(),
+            target_image=limit_width(original, extractor.max_width).cpu(),
             signature=scorer.signature(),
             baseline=scorer.baseline or 0.0,
         )

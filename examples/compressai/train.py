@@ -59,12 +59,8 @@ class ValidationTable(Callback):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, compress, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=1000,
-        help="at each rate; three times as many at the first, which starts from nothing",
-    )
+    parser.add_argument("--first-steps", type=int, default=3000, help="at the first rate, which starts from nothing")
+    parser.add_argument("--steps", type=int, default=1000, help="at every other rate")
     parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS, help="of the error, one for each rate")
     parser.add_argument("--longer-side", type=int, default=384, help="what photographs are shrunk to, in pixels")
     parser.add_argument("--preset", default="lite", help="of the semantic similarity score")
@@ -92,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             if state is not None:
                 model.codec.load_state_dict(state)
-            train(model, options.steps * (3 if state is None else 1), options.longer_side, options.out)
+            train(model, options.first_steps if state is None else options.steps, options.longer_side, options.out)
             path.parent.mkdir(exist_ok=True)
             save_file(model.codec.state_dict(), path)
         state = {name: value.clone() for name, value in model.codec.state_dict().items()}

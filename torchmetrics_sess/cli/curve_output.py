@@ -87,7 +87,11 @@ def show(findings: Findings) -> None:
             console.print(f"  {sentence}", soft_wrap=True)
     for sentence in findings.sentences:
         console.print(f"\n{sentence}", soft_wrap=True)
-    if len(findings.curves) > 1 and not findings.sentences:
+    if not findings.deltas:
+        for curve in findings.curves:
+            if len(curve.points) < 2:
+                console.print(f"{curve.name} has a single point: a curve takes two", soft_wrap=True)
+    if _can_disagree(findings.deltas) and not findings.sentences:
         console.print("\nNo two metrics contradict each other on which codec is better.", soft_wrap=True)
 
 
@@ -209,6 +213,16 @@ def _notes(deltas: Sequence[Delta]) -> list[str]:
         else f"{', '.join(f'{test} by {_listed(titles)}' for test, titles in whose.items())}: {note}"
         for note, whose in found.items()
     ]
+
+
+def _can_disagree(deltas: Sequence[Delta]) -> bool:
+    """Say whether some codec is compared by more than one metric."""
+    from torchmetrics_sess.curves.curve import DECIBELS
+
+    compared = [
+        each.test for each in deltas if each.kind == "rate" and each.value is not None and each.metric not in DECIBELS
+    ]
+    return len(compared) > len(set(compared))
 
 
 def _explained(axis: str) -> str:

@@ -66,7 +66,7 @@ def plot_curves(
         The figure; ``torchmetrics_sess.drawing.figures.save_figure`` writes it.
 
     Raises:
-        ValueError: if there is no curve, or they run over different axes.
+        ValueError: if there is no curve or no metric, or they run over different axes.
         ModuleNotFoundError: if the extra ``plot`` is not installed.
     """
     try:
@@ -81,6 +81,8 @@ def plot_curves(
     if len({curve.axis for curve in curves}) > 1:
         raise ValueError(f"`curves` must run over one axis, got {', '.join(curve.axis for curve in curves)}")
     chosen = list(metrics) if metrics is not None else usual_metrics(curves)
+    if not chosen:
+        raise ValueError("`metrics` must name at least one, and the curves have none")
     look = _LOOKS[use]
     columns = _columns(len(chosen), use)
     rows = -(-len(chosen) // columns)
@@ -185,7 +187,6 @@ def _style(look: _Look, dark: bool) -> dict[Any, Any]:
         "legend.labelcolor": text,
         "lines.linewidth": look.line,
         "lines.markersize": look.marker,
-        "pdf.fonttype": 42,
         "savefig.facecolor": ground,
         "text.color": text,
         "text.parse_math": False,
