@@ -66,9 +66,10 @@ def svg(rows: list[list[str]], edges: set[tuple[str, str]]) -> Iterator[str]:
                 'stroke="#5c6bc0" marker-end="url(#tip)"/>'
             )
     for part, (x, y) in centres.items():
+        width = min(_BOX, _WIDTH // len(next(row for row in rows if part in row)) - 8)
         fill = "#eceff1" if part in rows[-1] else "#e8eaf6"
         yield (
-            f'<rect x="{x - _BOX / 2:.0f}" y="{y - _HEIGHT / 2:.0f}" width="{_BOX}" height="{_HEIGHT}" rx="5" '
+            f'<rect x="{x - width / 2:.0f}" y="{y - _HEIGHT / 2:.0f}" width="{width}" height="{_HEIGHT}" rx="5" '
             f'fill="{fill}" stroke="#3949ab"/>'
         )
         yield f'<text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle">{part}</text>'

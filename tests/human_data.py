@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from torchmetrics_sess.images import FilePair
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row
 
 
 def save_image(path: Path, *, noise: float, seed: int = 0, size: tuple[int, int] = (24, 20)) -> None:

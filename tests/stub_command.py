@@ -12,7 +12,7 @@ from typing import Any
 from stub_extractor import stub_preset
 
 import torchmetrics_sess.cli.run
-import torchmetrics_sess.scoring
+import torchmetrics_sess.scoring.scorer
 from torchmetrics_sess import SceneGraphExtractor
 from torchmetrics_sess.cli import main
 from torchmetrics_sess.cli.output import refuse
@@ -41,7 +41,7 @@ def run(*arguments: str) -> None:
             refuse("not here")
         return extract(self, images, masks=masks)
 
-    vars(torchmetrics_sess.scoring)["load_preset"] = load
+    vars(torchmetrics_sess.scoring.scorer)["load_preset"] = load
     type.__setattr__(SceneGraphExtractor, "extract", slowly)
     if "STUB_NO_FIGURES" in os.environ:
         from torchmetrics_sess.drawing import figures

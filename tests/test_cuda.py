@@ -15,8 +15,8 @@ from torch import Tensor
 from torchmetrics_sess import SemanticSimilarityLoss, SemanticSimilarityScore, explain, semantic_similarity_score
 from torchmetrics_sess.encoders.dino import DinoEncoder
 from torchmetrics_sess.extractor import SceneGraphExtractor
-from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.precision import full_precision
+from torchmetrics_sess.presets.pool import keep_networks
 from torchmetrics_sess.segmenters.dino import DinoSegmenter
 
 CUDA = torch.device("cuda")

@@ -20,7 +20,7 @@ from torchmetrics_sess import Explanation, SceneGraph, SemanticSimilarityScore, 
 from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.matching import MatchingConfig, match_graphs
 from torchmetrics_sess.matching.config import Assignment
-from torchmetrics_sess.pool import pooled_networks
+from torchmetrics_sess.presets.pool import pooled_networks
 from torchmetrics_sess.scoring import Scorer
 
 KNOWN = torch.from_numpy(random_relation_similarity(0))

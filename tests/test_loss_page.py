@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from torchmetrics_sess import presets, release_networks, scoring
+from torchmetrics_sess import presets, release_networks
+from torchmetrics_sess.scoring import scorer
 
 PAGE = (Path(__file__).parents[1] / "docs" / "loss.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -19,7 +20,7 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.D
 def test_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"segmenter.image_size": 84, "segmenter.seeds_per_side": 6}
     # What is shown here is how to use the preset, not the preset.
-    monkeypatch.setattr(scoring, "load_preset", lambda name, overrides: presets.load_preset(name, small))
+    monkeypatch.setattr(scorer, "load_preset", lambda name, overrides: presets.load_preset(name, small))
     torch.manual_seed(0)
     codec = nn.Conv2d(3, 3, 3, padding=1)
     known: dict[str, Any] = {"codec": codec, "images": torch.rand(2, 3, 40, 40)}

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from torchmetrics_sess import presets, release_networks, scoring
+from torchmetrics_sess import presets, release_networks
+from torchmetrics_sess.scoring import scorer
 
 ROOT = Path(__file__).parents[1]
 # These two go on from one block to the next, and have tests of their own.
@@ -31,7 +32,7 @@ def test_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return real(name, {"segmenter.image_size": 84, "segmenter.seeds_per_side": 6, **(overrides or {})})
 
     monkeypatch.setattr(presets, "load_preset", small)
-    monkeypatch.setattr(scoring, "load_preset", small)
+    monkeypatch.setattr(scorer, "load_preset", small)
     exec(block, {"__name__": "block"})  # noqa: S102
     release_networks()
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report.page import Content, Shown, write_page
 from torchmetrics_sess.report.pictures import picture_pair
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row
 
 HOSTILE = "<script>document.title = 'broken'</script><img src=x onerror=\"document.title = 'broken'\">.png"
 LONG = "a_folder_with_quite_a_long_name/" + "x" * 120 + ".png"

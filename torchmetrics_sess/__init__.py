@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torchmetrics_sess.loss import SemanticSimilarityLoss
     from torchmetrics_sess.metric import SemanticSimilarityScore
     from torchmetrics_sess.objects import group_objects
-    from torchmetrics_sess.pool import release_networks
+    from torchmetrics_sess.presets.pool import release_networks
 
 __all__ = [
     "Explanation",
@@ -37,7 +37,7 @@ _MODULES = {
     "SemanticSimilarityScore": "metric",
     "explain": "explanation",
     "group_objects": "objects",
-    "release_networks": "pool",
+    "release_networks": "presets.pool",
     "semantic_similarity_loss": "functional",
     "semantic_similarity_score": "functional",
 }

@@ -19,8 +19,8 @@ from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import float_images
 from torchmetrics_sess.matching import MatchingConfig, MatchResult, match_graphs
 from torchmetrics_sess.objects import group_objects, object_graph
-from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.presets import Preset
+from torchmetrics_sess.presets.pool import keep_networks
 from torchmetrics_sess.scoring import Rescale, Scorer, rescale_score
 from torchmetrics_sess.stages import Image
 

@@ -15,8 +15,8 @@ from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.images import NotFinite, OutOfRange
 from torchmetrics_sess.loss import check_differentiable, pair_losses, reduce_losses
 from torchmetrics_sess.matching import MatchingConfig
-from torchmetrics_sess.pool import keep_networks
 from torchmetrics_sess.presets import Preset
+from torchmetrics_sess.presets.pool import keep_networks
 from torchmetrics_sess.scoring import Images, Reduction, Rescale, Scorer, check_reduction, device_of
 
 

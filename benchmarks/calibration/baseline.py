@@ -23,8 +23,8 @@ from benchmarks.shared.reporting import write_results
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import find_images, read_image
 from torchmetrics_sess.matching import match_graph_pairs
-from torchmetrics_sess.pool import pooled_networks
 from torchmetrics_sess.presets import Preset, load_preset
+from torchmetrics_sess.presets.pool import pooled_networks
 
 ENOUGH = 60
 RESAMPLES = 1000

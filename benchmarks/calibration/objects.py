@@ -28,8 +28,8 @@ from benchmarks.shared.segments import SegmentedPhotograph, best_iou, covering, 
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import image_tensor
 from torchmetrics_sess.objects import SameObject, join_regions
-from torchmetrics_sess.pool import pooled_networks
 from torchmetrics_sess.presets import load_preset
+from torchmetrics_sess.presets.pool import pooled_networks
 
 LEAST = tuple(round(0.2 + 0.05 * step, 2) for step in range(10))
 

@@ -11,8 +11,8 @@ from torchmetrics_sess.comparison import image_metrics
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import image_tensor
 from torchmetrics_sess.matching import match_graph_pairs
-from torchmetrics_sess.pool import pooled_networks
 from torchmetrics_sess.presets import Preset
+from torchmetrics_sess.presets.pool import pooled_networks
 
 SESS, EMBEDDING = "SeSS", "embedding"
 PIXEL_METRICS = {"ms_ssim": "MS-SSIM", "psnr": "PSNR"}

@@ -44,8 +44,8 @@ from benchmarks.shared.segments import (
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import image_tensor
 from torchmetrics_sess.objects import group_objects, object_graph
-from torchmetrics_sess.pool import pooled_networks
 from torchmetrics_sess.presets import load_preset
+from torchmetrics_sess.presets.pool import pooled_networks
 
 OBJECTS, NODES, SUPERPIXELS = "objects", "nodes of the graph", "SLIC and adjacency"
 THRESHOLDS = (10.0, 20.0, 30.0, 40.0, 50.0)

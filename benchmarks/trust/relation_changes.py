@@ -30,8 +30,8 @@ from torchmetrics_sess.bootstrap import confidence_interval
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import image_tensor
 from torchmetrics_sess.matching import PreparedPairs
-from torchmetrics_sess.pool import pooled_networks
 from torchmetrics_sess.presets import load_preset
+from torchmetrics_sess.presets.pool import pooled_networks
 
 # What differs from the preset, and whether relations are shuffled. `alpha` 0 keeps which objects are neighbours, and
 # forgets how they relate.

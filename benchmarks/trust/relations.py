@@ -1,6 +1,6 @@
 """Can a relation head learn relations that follow from the picture? Through the commands, on made-up images.
 
-    python -m benchmarks.trust.relations [--images 400] [--layouts free cells] [--folder FOLDER]
+    python -m benchmarks.trust.relations [--images 1000] [--layouts free cells] [--folder FOLDER]
 
 The data sets of ``benchmarks.shared.made_up_psg``, tokens of ``lite`` and of the small Segment Anything of the tests,
 and a small head from random weights (``configs/relations/small.yaml``), evaluated on the other half of the images. Of
@@ -60,7 +60,7 @@ def measure(segmenter: str, annotations: Path, folder: Path, images: int) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--layouts", nargs="+", choices=get_args(Layout), default=list(get_args(Layout)))
     parser.add_argument(
         "--folder", type=Path, help="where everything goes, and what is there already is not done again"

@@ -32,7 +32,7 @@ def stub_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(name: str, overrides: object) -> Preset:
         return stub_preset()
 
-    monkeypatch.setattr("torchmetrics_sess.scoring.load_preset", load)
+    monkeypatch.setattr("torchmetrics_sess.scoring.scorer.load_preset", load)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PIL import Image
 
 from torchmetrics_sess import explain
 from torchmetrics_sess.images import read_image
-from torchmetrics_sess.pool import PooledNetworks
+from torchmetrics_sess.presets.pool import PooledNetworks
 
 pytestmark = pytest.mark.usefixtures("stub_networks")
 

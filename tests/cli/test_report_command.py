@@ -13,7 +13,7 @@ from PIL import Image
 from stub_extractor import stub_preset
 
 from torchmetrics_sess.report import pictures
-from torchmetrics_sess.rows import COLUMNS
+from torchmetrics_sess.results import COLUMNS
 
 Sess = Callable[..., Any]
 Folders = tuple[Path, Path]
@@ -85,7 +85,9 @@ def test_pairs_of_different_sizes_have_no_psnr(sess: Sess, scores: Path, tmp_pat
 def test_no_pictures_need_no_networks(
     sess: Sess, scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torchmetrics_sess.pool.pooled_networks", lambda *_: pytest.fail("networks were loaded"))
+    monkeypatch.setattr(
+        "torchmetrics_sess.presets.pool.pooled_networks", lambda *_: pytest.fail("networks were loaded")
+    )
     assert sess("report", scores, "-o", tmp_path / "report", "--pictures", 0).exit_code == 0
     assert "<img" not in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
 

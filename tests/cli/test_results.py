@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from torchmetrics_sess.cli.results import ResultsError, ResultsFile
 from torchmetrics_sess.images import FilePair
-from torchmetrics_sess.rows import COLUMNS, Row
+from torchmetrics_sess.results import COLUMNS, Row
 
 # Names that would break a careless format.
 PAIRS = [

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from stub_extractor import AboveRelations, ColourEncoder, QuarterSegmenter, SmallMemory, stub_images, stub_preset
 
-from torchmetrics_sess import SceneGraph, SceneGraphExtractor, engine, semantic_similarity_score
+from torchmetrics_sess import SceneGraph, SceneGraphExtractor, semantic_similarity_score
 from torchmetrics_sess.bootstrap import confidence_interval
 from torchmetrics_sess.cli import run as running
 from torchmetrics_sess.cli import stream
@@ -33,9 +33,8 @@ from torchmetrics_sess.cli.stream import LoadedPair, load_batches, score_batches
 from torchmetrics_sess.images import FilePair, pair_files, read_image
 from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
 from torchmetrics_sess.photographs import NAMES, open_photograph
-from torchmetrics_sess.rows import Row
-from torchmetrics_sess.scoring import Scorer
-from torchmetrics_sess.summary import Summary
+from torchmetrics_sess.results import Row, Summary
+from torchmetrics_sess.scoring import Scorer, engine
 
 Sess = Callable[..., Any]
 Folders = tuple[Path, Path]
@@ -162,7 +161,7 @@ def test_scores_are_rescaled_if_asked_for(
     sess: Sess, image_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset = dataclasses.replace(stub_preset(), baseline=0.5)
-    monkeypatch.setattr("torchmetrics_sess.scoring.load_preset", lambda name, overrides: preset)
+    monkeypatch.setattr("torchmetrics_sess.scoring.scorer.load_preset", lambda name, overrides: preset)
     for out, arguments in (("plain.csv", []), ("rescaled.csv", ["--rescale", "baseline"])):
         assert sess("score", *image_folders, "--out", tmp_path / out, *arguments).exit_code == 0
     plain, rescaled = read(tmp_path / "plain.csv"), read(tmp_path / "rescaled.csv")

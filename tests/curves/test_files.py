@@ -11,7 +11,7 @@ import pytest
 from torchmetrics_sess.curves import Curve, read_curves, write_compressai
 from torchmetrics_sess.curves.files import curves_of
 from torchmetrics_sess.images import FilePair
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row
 
 
 def row(codec: str, point: str, name: str, score: float | None = 0.5, status: str = "ok", **metrics: float) -> Row:

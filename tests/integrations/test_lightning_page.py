@@ -14,8 +14,9 @@ from lightning.pytorch.demos.boring_classes import DemoModel
 from stub_extractor import stub_images, stub_preset
 from torch.utils.data import DataLoader
 
-from torchmetrics_sess import presets, scoring
+from torchmetrics_sess import presets
 from torchmetrics_sess.integrations import SeSSCallback
+from torchmetrics_sess.scoring import scorer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lightning.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -29,7 +30,7 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.D
 def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     # What is shown here is how to use the preset, not the preset.
-    monkeypatch.setattr(scoring, "load_preset", lambda name, overrides: stub_preset(name))
+    monkeypatch.setattr(scorer, "load_preset", lambda name, overrides: stub_preset(name))
     training: Any = stub_images(4, seed=1)
     validation: Any = stub_images(3, seed=2)
     known: dict[str, Any] = {
@@ -62,7 +63,7 @@ def test_configuration_file() -> None:
 
 def test_quoted_messages() -> None:
     # The errors that the page explains are those that the package has.
-    sources = "".join(path.read_text(encoding="utf-8") for path in Path(presets.__file__).parent.rglob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(presets.__file__).parents[1].rglob("*.py"))
     for part in ("must lie in `data_range`", "are not on this machine", "is neither in what the step returned"):
         assert part in PAGE
         assert part in sources

@@ -6,8 +6,9 @@ import pytest
 import torch
 from stub_extractor import stub_images, stub_preset
 
-from torchmetrics_sess import SemanticSimilarityScore, engine
+from torchmetrics_sess import SemanticSimilarityScore
 from torchmetrics_sess.matching import load_kernel
+from torchmetrics_sess.scoring import engine
 
 
 def test_it_is_loaded_once() -> None:

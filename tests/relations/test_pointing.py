@@ -9,6 +9,7 @@ from torch import Tensor
 
 from benchmarks.shared import golden_pipeline
 from torchmetrics_sess.extractor import SceneGraphExtractor
+from torchmetrics_sess.objects import object_graph
 from torchmetrics_sess.relations import GeometricRelationModel, RamRelationModel
 from torchmetrics_sess.relations.pointing import PointedGraph, relate_points
 from torchmetrics_sess.relations.tokens import mask_iou
@@ -86,12 +87,28 @@ def test_wide_images_are_pointed_at_in_their_own_pixels(sam: SceneGraphExtractor
 def test_lite_takes_the_region_there(lite: SceneGraphExtractor, photographs: dict[str, Tensor]) -> None:
     image = photographs["cat"]
     [graph] = lite([image])
-    answer = relate_points(lite, image, [(100, 60), (20, 120.5)])
+    answer = relate_points(lite, image, [(100, 60), (20, 120.5)], pieces=True)
     check(answer)
     assert graph.masks is not None
     assert [graph.masks[:, 60, 100].nonzero().item(), graph.masks[:, 120, 20].nonzero().item()] == list(answer.pointed)
     torch.testing.assert_close(answer.graph.features, graph.features)
     torch.testing.assert_close(answer.graph.centers, graph.centers)
+
+
+def test_lite_takes_the_object_there(lite: SceneGraphExtractor, photographs: dict[str, Tensor]) -> None:
+    image = photographs["cat"]
+    [graph] = lite([image])
+    objects = object_graph(graph)
+    answer = relate_points(lite, image, [(100, 60), (20, 120.5)])
+    check(answer)
+    assert objects.masks is not None
+    assert answer.graph.masks is not None
+    assert 1 < len(answer.graph) < len(graph)
+    # Soft masks are added before they get their edges, so that a pixel at an edge may go to another object.
+    assert (answer.graph.masks.sum(0) == 1).all()
+    for number, (x, y) in zip(answer.pointed, [(100, 60), (20, 120)], strict=True):
+        [there] = objects.masks[:, y, x].nonzero().flatten().tolist()
+        assert mask_iou(answer.graph.masks[number, None], objects.masks[there, None]).item() > 0.9
 
 
 def test_points_elsewhere_are_refused(lite: SceneGraphExtractor, image: Tensor) -> None:

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report.charts import Axis, compare, histograms, scatter
-from torchmetrics_sess.rows import Row
-from torchmetrics_sess.summary import summarise
+from torchmetrics_sess.results import Row, summarise
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 

@@ -12,7 +12,7 @@ from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report import page as page_module
 from torchmetrics_sess.report.page import Content, Shown, folder_labels, render, write_page
 from torchmetrics_sess.report.pictures import Picture
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row
 
 HOSTILE = "<script>alert(1)</script> \"quoted\" & 'single' {{ 123 * 321 }}"
 

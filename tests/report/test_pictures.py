@@ -16,7 +16,7 @@ from PIL import Image
 from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report.pictures import choose_extremes, picture_pair
 from torchmetrics_sess.report.pixels import choose_unmeasured, measure
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row
 
 
 def save(path: Path, level: int, size: tuple[int, int] = (40, 30)) -> str:

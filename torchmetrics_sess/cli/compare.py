@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_sess.cli.processes import Processes
     from torchmetrics_sess.comparison import ImageMetric
-    from torchmetrics_sess.summary import FolderSummary
+    from torchmetrics_sess.results import FolderSummary
 
 # What is compared by if nothing is named; `embedding` needs the network of `lite` once more.
 _USUAL = ("psnr", "ssim", "ms_ssim", "lpips", "dists", "clip", "vitscore")
@@ -83,8 +83,7 @@ def compare(
     from torchmetrics_sess.cli.run import find_pairs, open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
     from torchmetrics_sess.cli.summary import show_failures
-    from torchmetrics_sess.rows import json_number
-    from torchmetrics_sess.summary import Summary
+    from torchmetrics_sess.results import Summary, json_number
 
     let_first_speak()
     with refusing(ValueError):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_sess.curves.codecs import Codec
     from torchmetrics_sess.curves.sources import Rates
     from torchmetrics_sess.images import FilePair
-    from torchmetrics_sess.rows import Row
+    from torchmetrics_sess.results import Row
 
 # All points of an original go through the networks together, up to twice as many.
 _LARGEST_BATCH = 64
@@ -144,7 +144,7 @@ def curve(
     from torchmetrics_sess.curves.files import curves_of, read_compressai
     from torchmetrics_sess.curves.sources import Encoded, Rates, merge_pairs, pair_points, read_rates
     from torchmetrics_sess.report.page import check_target
-    from torchmetrics_sess.summary import Summary
+    from torchmetrics_sess.results import Summary
 
     let_first_speak()
     with refusing(ValueError, ModuleNotFoundError):

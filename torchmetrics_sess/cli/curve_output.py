@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torchmetrics_sess.curves import Curve, Delta
     from torchmetrics_sess.curves.delta import Kind
     from torchmetrics_sess.curves.pictures import Comparison
-    from torchmetrics_sess.rows import Row
+    from torchmetrics_sess.results import Row
     from torchmetrics_sess.scoring import Scorer
 
 

@@ -85,7 +85,7 @@ def _report(folder: Path, scores: Mapping[str, Sequence[float]], scorer: Scorer,
     from torchmetrics_sess.images import FilePair
     from torchmetrics_sess.photographs import NAMES
     from torchmetrics_sess.report import read_results
-    from torchmetrics_sess.rows import Row
+    from torchmetrics_sess.results import Row
 
     images, source = folder / "images", folder / "results.csv"
     _save(images)

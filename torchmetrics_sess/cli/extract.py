@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torchmetrics_sess.graph import SceneGraph
     from torchmetrics_sess.images import FilePair
     from torchmetrics_sess.naming import ObjectName, ObjectNamer
-    from torchmetrics_sess.rows import Row
+    from torchmetrics_sess.results import Row
 
 JSON_FORMAT = "torchmetrics-sess/scene-graph-json/1"
 
@@ -83,7 +83,7 @@ def extract(
     from torchmetrics_sess.cli.progress import track
     from torchmetrics_sess.cli.run import proceed
     from torchmetrics_sess.cli.stream import find_scorer, load_networks, open_device
-    from torchmetrics_sess.rows import OK
+    from torchmetrics_sess.results import OK
 
     let_first_speak()
     with refusing(ValueError):
@@ -237,7 +237,7 @@ def _journal(out: Path, made_of: Sequence[object], processes: Processes) -> Iter
 
 def _still_true(journal: Path, digest: str) -> bool:
     """Say whether a journal is of the same images and settings, and the graphs that it tells of are there."""
-    from torchmetrics_sess.rows import COLUMNS, OK
+    from torchmetrics_sess.results import COLUMNS, OK
 
     try:
         with journal.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -263,7 +263,7 @@ def _extract(
 
     from torchmetrics_sess.cli.stream import read_ahead
     from torchmetrics_sess.images import prepare_images
-    from torchmetrics_sess.rows import OK, Row
+    from torchmetrics_sess.results import OK, Row
 
     for batch, found in read_ahead(batches, workers=_THREADS):
         images = {path: image for path, image in found.items() if not isinstance(image, str)}

@@ -52,10 +52,10 @@ def graph(
 ) -> None:
     """Draw what the score sees in an image: its objects, how much each matters, and how they relate.
 
-    Pieces that people would call one object are joined; --pieces shows the nodes of the scene graph themselves, and so
-    does --at. The most important objects are pointed out in colour, and arrows name the relations among them. With --at
-    these are the nodes at the points, and the output lists how they relate to each other and to everything else; with
-    Segment Anything, every point prompts the network. Presets with a text tower name objects, with a question mark
+    Pieces that people would call one object are joined; --pieces shows the nodes of the scene graph themselves. The
+    most important objects are pointed out in colour, and arrows name the relations among them. With --at these are the
+    objects at the points, and the output lists how they relate to each other and to everything else; with Segment
+    Anything, every point prompts the network. Presets with a text tower name objects, with a question mark
     where the best name is less probable than all others together.
 
     **Examples**
@@ -68,6 +68,7 @@ def graph(
     check_picture(out)
 
     import torch
+    from matplotlib.patheffects import withStroke
 
     from torchmetrics_sess.cli.stream import load_networks, open_device, open_scorer
     from torchmetrics_sess.drawing.figures import plot_scene_graph, save_figure
@@ -89,7 +90,7 @@ def graph(
     try:
         if points:
             with refusing(ValueError, TypeError):
-                answer = relate_points(extractor, images[0], points)
+                answer = relate_points(extractor, images[0], points, pieces=pieces)
             scene_graph = answer.graph
         else:
             [scene_graph] = extractor.extract(images, masks=True)
@@ -112,12 +113,14 @@ def graph(
     for x, y in points:
         # Where somebody has pointed, between the pixels of the picture as it is shown.
         place = (x * shown.shape[2] / images[0].shape[2], y * shown.shape[1] / images[0].shape[1])
-        axes.plot(*place, marker="X", markersize=11, color="white", markeredgecolor="black", zorder=20)
+        # Long arms, as the label of the object may lie on the place.
+        edge = [withStroke(linewidth=5, foreground="black")]
+        axes.plot(*place, marker="+", markersize=28, markeredgewidth=2.5, color="white", path_effects=edge, zorder=20)
     with written(out) as part:
         save_figure(figure, part)
     if answer is not None:
         _list_relations(answer, points, names)
-    what = "nodes" if pieces or answer is not None else "objects"
+    what = "nodes" if pieces else "objects"
     results().print(f"{len(scene_graph)} {what}, {len(scene_graph.triplets())} relations: {out}", soft_wrap=True)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torchmetrics_sess.report import Results
     from torchmetrics_sess.report.page import Shown
     from torchmetrics_sess.report.people import People, Rated
-    from torchmetrics_sess.rows import Row
+    from torchmetrics_sess.results import Row
     from torchmetrics_sess.scoring import Scorer
 
 # Of more pairs, PSNR and SSIM take minutes, and the picture does not change.

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from torchmetrics_sess.atomic import replacing
 from torchmetrics_sess.images import FilePair
-from torchmetrics_sess.rows import COLUMNS, Row, from_json, to_json
+from torchmetrics_sess.results import COLUMNS, Row, from_json, to_json
 
 # What a power cut may cost, in seconds of work. A kill costs less: the system has what was written.
 _SYNC_EVERY = 5.0

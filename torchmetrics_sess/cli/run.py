@@ -16,7 +16,7 @@ from torchmetrics_sess.cli.processes import Processes
 from torchmetrics_sess.cli.results import ResultsError, ResultsFile
 from torchmetrics_sess.cli.stream import LoadedPair, Measure, load_batches, score_batches, split
 from torchmetrics_sess.images import FilePair, find_shards, pair_files, read_image, read_pairs, read_shards
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row
 from torchmetrics_sess.scoring import Scorer
 
 

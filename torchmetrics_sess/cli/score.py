@@ -69,7 +69,7 @@ def score(
     from torchmetrics_sess.cli.run import find_pairs, open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
     from torchmetrics_sess.cli.summary import show
-    from torchmetrics_sess.summary import Summary
+    from torchmetrics_sess.results import Summary
 
     let_first_speak()
     with refusing(ValueError):

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from torchmetrics_sess.cli.output import refuse, refusing
-from torchmetrics_sess.engine import ImagePair
 from torchmetrics_sess.images import FilePair, read_image
-from torchmetrics_sess.pool import Networks
-from torchmetrics_sess.rows import OK, Row
+from torchmetrics_sess.presets.pool import Networks
+from torchmetrics_sess.results import OK, Row
 from torchmetrics_sess.scoring import Rescale, Scorer
+from torchmetrics_sess.scoring.engine import ImagePair
 from torchmetrics_sess.weights import CorruptWeightError, MissingWeightError
 
 Measure: TypeAlias = Callable[[list[Tensor], list[Tensor]], list[float]]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torchmetrics_sess.cli.output import results
-from torchmetrics_sess.summary import FolderSummary, Summary
+from torchmetrics_sess.results import FolderSummary, Summary
 
 
 def show(summary: Summary, folders: Sequence[FolderSummary], signature: str) -> None:

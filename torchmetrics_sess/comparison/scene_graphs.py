@@ -8,8 +8,8 @@ import torch
 
 from torchmetrics_sess.extractor import to_cpu
 from torchmetrics_sess.graph import SceneGraph
-from torchmetrics_sess.pool import Networks, pooled_networks
 from torchmetrics_sess.presets import Preset
+from torchmetrics_sess.presets.pool import Networks, pooled_networks
 from torchmetrics_sess.stages import Image
 
 # Of the small ones of `lite`, these take some 10 MB.

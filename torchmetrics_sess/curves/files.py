@@ -14,7 +14,7 @@ import numpy as np
 from torchmetrics_sess.atomic import replacing
 from torchmetrics_sess.curves.curve import AXES, Curve, metrics_of
 from torchmetrics_sess.curves.delta import Delta
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row, read_results
 
 # What CompressAI has called a metric over the years, the present name first; its times and memory are no metrics.
 _COMPRESSAI = {
@@ -39,8 +39,6 @@ def read_curves(path: str | Path) -> list[Curve]:
     path = Path(path)
     if path.suffix.lower() == ".json":
         return read_compressai(path)
-    from torchmetrics_sess.results import read_results
-
     rows = read_results(path).rows
     found = [axis for axis in AXES if any(axis in row.metrics for row in rows)]
     if not found:

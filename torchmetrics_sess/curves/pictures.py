@@ -15,7 +15,7 @@ from torch.nn import functional
 from torchmetrics_sess.curves.curve import AXES, Curve, title_of
 from torchmetrics_sess.explanation import Explanation, explain_pairs
 from torchmetrics_sess.images import read_image
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row
 from torchmetrics_sess.scoring import Scorer
 
 if TYPE_CHECKING:

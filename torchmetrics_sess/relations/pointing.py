@@ -10,11 +10,13 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from torchmetrics_sess.extractor import SceneGraphExtractor, limit_width
 from torchmetrics_sess.geometry import crisp_masks
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import prepare_images
+from torchmetrics_sess.objects import group_objects
 from torchmetrics_sess.precision import full_precision
 from torchmetrics_sess.relations.tokens import mask_iou
 from torchmetrics_sess.segmenters import SamSegmenter
@@ -100,18 +102,24 @@ class PointedGraph:
 
 
 def relate_points(
-    extractor: SceneGraphExtractor, image: Tensor, points: Sequence[tuple[float | int, float | int]]
+    extractor: SceneGraphExtractor,
+    image: Tensor,
+    points: Sequence[tuple[float | int, float | int]],
+    *,
+    pieces: bool = False,
 ) -> PointedGraph:
     """Find the objects at some points of an image, and how they relate to each other and to everything else.
 
     With Segment Anything every point prompts the network, and the mask that it takes for the best of its three is the
     object; found masks that are nearly the same give way to it. With any other segmenter it is the object that most
-    belongs to the point, or of several that all have it, the smallest.
+    belongs to the point, or of several that all have it, the smallest. Of a segmenter that cuts images into pieces, as
+    that of ``lite`` does, pieces that people would call one object are joined before.
 
     Args:
         extractor: with a relation model that tells the probability of every triplet, as those of all presets do.
         image: ``[3, H, W]``, uint8 or floating point in [0, 1].
         points: (x, y) in pixels of the image, from its upper left corner.
+        pieces: leave pieces as they are.
 
     Raises:
         ValueError: if there is no point, one lies outside the image, or no object is there.
@@ -120,7 +128,8 @@ def relate_points(
     Examples:
         >>> import torch
         >>> from torchmetrics_sess.presets import load_preset
-        >>> answer = relate_points(load_preset("lite").build("cpu"), torch.rand(3, 64, 96), [(10, 10), (80, 50)])
+        >>> image = torch.rand(3, 64, 96)
+        >>> answer = relate_points(load_preset("lite").build("cpu"), image, [(10, 10), (80, 50)], pieces=True)
         >>> len(answer.pointed), len(answer.among(count=2))
         (2, 4)
     """
@@ -140,7 +149,7 @@ def relate_points(
         shown = limit_width(prepared, extractor.max_width)
         scale = torch.tensor([shown.shape[2] / width, shown.shape[1] / height])
         places = torch.tensor(points, dtype=torch.float32) * scale
-        segmentation, pointed = _segment(extractor, shown, places)
+        segmentation, pointed = _segment(extractor, shown, places, pieces)
         [relations] = extractor.relation_model([segmentation])
         probabilities = model.probabilities(segmentation)
         relations = _with_all_of(relations, probabilities, pointed)
@@ -154,18 +163,42 @@ def relate_points(
 
 
 def _segment(
-    extractor: SceneGraphExtractor, image: Image, places: Float[Tensor, "p 2"]
+    extractor: SceneGraphExtractor, image: Image, places: Float[Tensor, "p 2"], pieces: bool
 ) -> tuple[Segmentation, list[int]]:
     """Segment an image such that the object at every place is there, and say which it is."""
     if isinstance(extractor.segmenter, SamSegmenter):
         return _prompt(extractor.segmenter, image, places)
     segmentation = extractor.segmenter([image])[0]
+    # Objects have edges; how far a pixel belongs to a mask is told of pieces alone.
+    if segmentation.masks.dtype != torch.bool and not pieces:
+        segmentation = _join(extractor, image, segmentation)
     masks = segmentation.masks[0]
     if masks.dtype != torch.bool:
         masks = crisp_masks(masks, *image.shape[1:])
     return segmentation, [
         _smallest_at(masks & segmentation.valid[0][:, None, None], place) for place in places.tolist()
     ]
+
+
+def _join(extractor: SceneGraphExtractor, image: Image, segmentation: Segmentation) -> Segmentation:
+    """Join pieces that people would call one object."""
+    k = segmentation.valid.shape[1]
+    none = torch.full((1, k, k), -1, device=segmentation.valid.device)
+    [graph] = extractor.describe(
+        [image], [segmentation], [Relations(none, none.float(), segmentation.valid)], masks=True
+    )
+    valid = segmentation.valid[0]
+    masks = segmentation.masks[:, valid]
+    members = functional.one_hot(group_objects(graph)).T.to(masks)
+    joined = torch.einsum("ok,bkhw->bohw", members, masks)
+    tokens = segmentation.tokens
+    if tokens is not None:
+        # The mean under the mask of the whole.
+        inside = members * masks.sum((2, 3))
+        tokens = (inside / inside.sum(1, keepdim=True).clamp_min(1e-12)) @ tokens[0, valid][None].to(inside)
+    return dataclasses.replace(
+        segmentation, masks=joined, valid=torch.ones_like(joined[:, :, 0, 0], dtype=torch.bool), tokens=tokens
+    )
 
 
 def _prompt(segmenter: SamSegmenter, image: Image, places: Float[Tensor, "p 2"]) -> tuple[Segmentation, list[int]]:

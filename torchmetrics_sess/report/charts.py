@@ -9,8 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from torchmetrics_sess.rows import Row
-from torchmetrics_sess.summary import FolderSummary
+from torchmetrics_sess.results import FolderSummary, Row
 
 T = TypeVar("T")
 

@@ -19,8 +19,7 @@ from torchmetrics_sess.curves.curve import AXES
 from torchmetrics_sess.report.charts import compare, histograms, scatter
 from torchmetrics_sess.report.curves import CurveSection
 from torchmetrics_sess.report.pictures import Picture
-from torchmetrics_sess.rows import Row
-from torchmetrics_sess.summary import summarise
+from torchmetrics_sess.results import Row, summarise
 
 if TYPE_CHECKING:
     from jinja2 import Environment

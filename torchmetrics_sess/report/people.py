@@ -12,7 +12,7 @@ import numpy as np
 from torchmetrics_sess.judgements.agreement import agreement, logistic_curve, rating_statistics
 from torchmetrics_sess.judgements.answers import STEPS, Table
 from torchmetrics_sess.report.charts import Axis
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row
 
 # Steps of the curve; more than these look the same.
 _STEPS = 48

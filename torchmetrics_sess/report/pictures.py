@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row
 from torchmetrics_sess.scoring import Scorer
 
 # Pixels on the longer side of an image that is shown beside its partner.

@@ -10,7 +10,7 @@ from math import isnan
 import numpy as np
 import torch
 
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results import Row
 
 NAMES = ("psnr", "ssim")
 

@@ -9,11 +9,12 @@ import torch
 from stub_extractor import SmallMemory, stub_images
 from torch import Tensor
 
-from torchmetrics_sess import SemanticSimilarityScore, engine
-from torchmetrics_sess.engine import Extraction, Room
+from torchmetrics_sess import SemanticSimilarityScore
 from torchmetrics_sess.extractor import to_device
 from torchmetrics_sess.images import float_images
 from torchmetrics_sess.matching.relation_similarity import minilm_relation_similarity
+from torchmetrics_sess.scoring import engine
+from torchmetrics_sess.scoring.engine import Extraction, Room
 
 
 def extract(memory: SmallMemory, room: Room, *sizes: tuple[int, int]) -> list[Any]:

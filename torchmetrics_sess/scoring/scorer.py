@@ -16,14 +16,14 @@ from torch import Tensor
 from torchmetrics_sess.__about__ import __version__
 from torchmetrics_sess.cache import CacheInfo, GraphCache
 from torchmetrics_sess.config import describe
-from torchmetrics_sess.engine import Extraction, ImagePair, Room, match_batches
 from torchmetrics_sess.extractor import SceneGraphExtractor
-from torchmetrics_sess.fingerprint import computing_dtypes, fingerprint
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import NotFinite, OutOfRange, check_images, check_pair
 from torchmetrics_sess.matching import MatchingConfig, MatchResult
-from torchmetrics_sess.pool import GivenNetworks, Networks, NetworkSource, PooledNetworks
 from torchmetrics_sess.presets import Preset, load_preset
+from torchmetrics_sess.presets.pool import GivenNetworks, Networks, NetworkSource, PooledNetworks
+from torchmetrics_sess.scoring.engine import Extraction, ImagePair, Room, match_batches
+from torchmetrics_sess.scoring.fingerprint import computing_dtypes, fingerprint
 
 Images: TypeAlias = Tensor | Sequence[Tensor]
 Reduction: TypeAlias = Literal["mean", "sum", "none"] | None

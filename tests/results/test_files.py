@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torchmetrics_sess.cli.results import ResultsFile
 from torchmetrics_sess.images import FilePair
 from torchmetrics_sess.report import Results, read_results
-from torchmetrics_sess.rows import COLUMNS, Row
+from torchmetrics_sess.results import COLUMNS, Row
 
 HEADER = ",".join(COLUMNS)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from torchmetrics_sess.cli.results import ResultsFile
 from torchmetrics_sess.images import FilePair
-from torchmetrics_sess.rows import Row, from_json
+from torchmetrics_sess.results import Row, from_json
 
 SIGNATURE = "SeSS|v1"
 # No name of a file holds a zero byte. What is no UTF-8, it may hold; Python has half characters for that.

@@ -13,8 +13,8 @@ import torch
 from stub_extractor import BUILT, QuarterSegmenter, SegmenterSettings, stub_extractor, stub_images, stub_preset
 
 from torchmetrics_sess.matching import MatchingConfig
-from torchmetrics_sess.pool import GivenNetworks, Networks, PooledNetworks, keep_networks, pooled_networks
 from torchmetrics_sess.presets import Preset
+from torchmetrics_sess.presets.pool import GivenNetworks, Networks, PooledNetworks, keep_networks, pooled_networks
 
 CPU = torch.device("cpu")
 

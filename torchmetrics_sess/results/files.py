@@ -10,7 +10,7 @@ from math import isfinite, isnan
 from pathlib import Path
 
 from torchmetrics_sess.images import FilePair
-from torchmetrics_sess.rows import COLUMNS, OK, Row, from_json
+from torchmetrics_sess.results.rows import COLUMNS, OK, Row, from_json
 
 
 @dataclass(frozen=True)

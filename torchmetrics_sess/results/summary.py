@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import fsum, isfinite, isnan
 from typing import Any
 
-from torchmetrics_sess.rows import Row
+from torchmetrics_sess.results.rows import Row
 
 _WORST = 5
 _FAILURES_SHOWN = 20

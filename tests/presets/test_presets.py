@@ -13,20 +13,19 @@ import pytest
 import yaml
 
 import torchmetrics_sess
-from torchmetrics_sess import presets
 from torchmetrics_sess.config import describe
-from torchmetrics_sess.presets import Preset, Tuning, load_preset, preset_names, preset_yaml, presets_with
+from torchmetrics_sess.presets import Preset, Tuning, files, load_preset, preset_names, preset_yaml, presets_with
 from torchmetrics_sess.relations import GeometricRelationsConfig
 from torchmetrics_sess.segmenters import DinoSegmenterConfig
 from torchmetrics_sess.weights import WEIGHTS, MissingWeightError
 
-FOLDER = Path(__file__).parents[1] / "configs" / "presets"
+FOLDER = Path(__file__).parents[2] / "configs" / "presets"
 SECTIONS = ("segmenter", "relations", "encoder", "importance", "matching")
 # What an override of a text may be; any other text must be one of a choice.
 TEXTS = {
     "encoder.model": "ViT-L-14",
     "encoder.pretrained": "openai",
-    "relations.checkpoint": str(Path(__file__).parent / "data" / "tiny_ram.pth"),
+    "relations.checkpoint": str(Path(__file__).parents[1] / "data" / "tiny_ram.pth"),
 }
 
 
@@ -245,14 +244,14 @@ def test_an_installed_package_carries_its_presets(tmp_path: Path, monkeypatch: p
     packaged = tmp_path / "configs" / "presets"
     packaged.mkdir(parents=True)
     (packaged / "packaged.yaml").write_text((FOLDER / "lite.yaml").read_text())
-    presets._folder.cache_clear()
+    files._folder.cache_clear()
     real = resources.files
     monkeypatch.setattr(resources, "files", lambda name: tmp_path if name == "torchmetrics_sess" else real(name))
     try:
         assert preset_names() == ["packaged"]
         assert load_preset("packaged").signature().startswith("SeSS|preset:packaged|seg:dino")
     finally:
-        presets._folder.cache_clear()
+        files._folder.cache_clear()
         monkeypatch.undo()
     assert "lite" in preset_names()
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from torchmetrics_sess.bootstrap import confidence_interval
 from torchmetrics_sess.images import FilePair
-from torchmetrics_sess.rows import Row
-from torchmetrics_sess.summary import Summary, summarise
+from torchmetrics_sess.results import Row, Summary, summarise
 
 
 def row(score: float | None, name: str = "a.png", folder: str = "out", **metrics: float) -> Row:

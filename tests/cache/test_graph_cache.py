@@ -232,7 +232,7 @@ class TestKeys:
         assert [misses(), misses()] == [2, 0]
         for name, value in (
             ("torch.__version__", "1.0"),
-            ("torchmetrics_sess.presets.__version__", "0.0.0"),
+            ("torchmetrics_sess.presets.preset.__version__", "0.0.0"),
             ("stub_extractor.NoWeights.digests", lambda self: ["01234567"]),
         ):
             with monkeypatch.context() as patched:
