@@ -37,7 +37,7 @@ from torchmetrics_sess.cli.run import open_results, run
 from torchmetrics_sess.cli.stream import find_scorer, open_device
 from torchmetrics_sess.curves.codecs import parse_codec
 from torchmetrics_sess.curves.sources import Encoded, Rates
-from torchmetrics_sess.images import FilePair
+from torchmetrics_sess.images import FilePair, read_image
 
 METRICS = "psnr,ms_ssim"
 # The most that a curve may cost beside the scores that it is made of.
@@ -107,29 +107,33 @@ def measure(encoded: Encoded, folder: Path, scored: int | None, rest: float) -> 
     beside = open_metrics(METRICS, processes)
     measures = {name: measure_by(metric, processes.device) for name, metric in beside.items()}
     # As every run of its own has it: nothing is kept from one to the other.
-    ways = {
-        "bare": (find_scorer("lite", {}), list(beside), {}),
-        "curve": (
-            find_scorer("lite", {}),
-            ["bpp", *beside],
-            {"read": encoded.read, "complete": partial(place_on_axis, Rates("bpp", None, encoded))},
-        ),
-    }
+    scorers = {way: find_scorer("lite", {}) for way in ("bare", "curve")}
+    rates = partial(place_on_axis, Rates("bpp", None, encoded))
 
     def score(way: str, pairs: Sequence[FilePair], path: Path) -> float:
-        scorer, columns, more = ways[way]
+        scorer, is_curve = scorers[way], way == "curve"
+        columns = ["bpp", *beside] if is_curve else list(beside)
         start = time.process_time()
         with open_results(path, scorer.signature(), processes, columns=columns) as file:
-            rows = run(pairs, scorer, processes, results=file, batch_size=len(pairs), measures=measures, **more)
+            rows = run(
+                pairs,
+                scorer,
+                processes,
+                results=file,
+                batch_size=len(pairs),
+                measures=measures,
+                read=encoded.read if is_curve else read_image,
+                complete=rates if is_curve else None,
+            )
             if any(row.score is None for row in rows):
                 sys.exit(f"a pair of {pairs[0].name} could not be scored")
         return time.process_time() - start
 
     # Networks and kernels are loaded.
     score("bare", chosen[0][:2], folder / "warm.csv")
-    spent = dict.fromkeys(ways, 0.0)
+    spent = dict.fromkeys(scorers, 0.0)
     for index, pairs in enumerate(chosen):
-        for way in list(ways) if index % 2 else list(ways)[::-1]:
+        for way in list(scorers) if index % 2 else list(scorers)[::-1]:
             spent[way] += score(way, pairs, folder / f"{index}-{way}.csv")
         print(f"{pairs[0].name}: {spent['bare']:.1f} s bare, {spent['curve']:.1f} s for curves", file=sys.stderr)
     count, share = len(encoded.pairs), len(originals) / len(chosen)
