@@ -5,8 +5,8 @@ Every kind is a function of a photograph and a random generator; it returns the 
 (``Recognition``), and a cautious guess elsewhere. A network that learned to see through everything would see what no
 person does.
 
-What is not here, on purpose, so that it can be used for judging: JPEG 2000, packet loss with concealment, learned
-codecs, power equalisation, rotation.
+What is not here, on purpose, so that it can be used for judging: JPEG 2000, packet loss with concealment, power
+equalisation, rotation; and of learned codecs, the transmitter of ``examples/deep_jscc``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.fft import dctn, idctn
 from scipy.ndimage import uniform_filter, uniform_filter1d
+
+from training.learned_codecs import LearnedCodec, noise_level
 
 TABLE = Path(__file__).parents[1] / "benchmarks" / "trust" / "recognition.csv"
 CHANCE = 1 / 16
@@ -190,16 +192,27 @@ def transform_coded(image: Image.Image, random: np.random.Generator) -> Damaged:
     return Image.merge("YCbCr", bands).convert("RGB"), float(seen)
 
 
+def learned(image: Image.Image, random: np.random.Generator, codecs: Sequence[LearnedCodec]) -> Damaged:
+    """Send through one of some learned codecs."""
+    codec = codecs[random.integers(len(codecs))]
+    received = codec.send(image, noise_level(random), int(random.integers(2**31)))
+    before, after = (_grey(np.asarray(picture, dtype=np.float32))[..., 0].ravel() for picture in (image, received))
+    # Another brightness or contrast of the whole hides nothing.
+    spread = before.std() * after.std()
+    kept = float(np.mean((before - before.mean()) * (after - after.mean())) / (spread + 1)) if spread else 0.0
+    return received, float(np.interp(1 - max(0, kept) ** 2, [0.05, 0.2, 0.4, 0.6, 0.8, 1], [1, 0.93, 0.8, 0.6, 0.3, 0]))
+
+
 def low_contrast(image: Image.Image, random: np.random.Generator) -> Damaged:
     """Take contrast away, around middle grey, with or without the colours.
 
-    A network undoes this more easily than any other kind, so that it is asked for less than people see: the cube of it.
+    A network undoes this more easily than any other kind, so that it is asked for less than people see: the square of it.
     """
     contrast = _log_uniform(random, 0.008, 0.8)
     pixels = np.asarray(image, dtype=np.float32)
     if random.random() < 0.7:
         pixels = _grey(pixels)
-    return _image(127.5 + contrast * (pixels - 127.5)), people()["contrast"](contrast) ** 3
+    return _image(127.5 + contrast * (pixels - 127.5)), people()["contrast"](contrast) ** 2
 
 
 def dark(image: Image.Image, random: np.random.Generator) -> Damaged:
@@ -270,7 +283,7 @@ KINDS: tuple[Damage, ...] = (
     lost_blocks,
 )
 # What users meet most, and what hides most, is worth most of the time.
-WEIGHTS = np.array([3, 2, 2, 4, 1, 3, 4, 4, 4, 3, 1, 1, 1, 1, 1], dtype=float)
+WEIGHTS = np.array([5, 2, 2, 5, 1, 3, 6, 5, 4, 3, 1, 1, 1, 1, 1], dtype=float)
 
 
 def damage(
@@ -280,6 +293,8 @@ def damage(
     clean: float = 0.12,
     colourless: float = 0.25,
     twice: float = 0.25,
+    codecs: Sequence[LearnedCodec] = (),
+    learned_share: float = 0.2,
 ) -> Damaged:
     """Damage a photograph in a random way.
 
@@ -289,13 +304,18 @@ def damage(
         clean: how often nothing is done.
         colourless: how often the colours are taken away first.
         twice: how often a second kind follows.
+        codecs: learned codecs; without any, that kind is left out.
+        learned_share: how often one of them is the first kind.
     """
     if random.random() < clean:
         return image, 1.0
     first, second = random.choice(len(KINDS), 2, replace=False, p=WEIGHTS / WEIGHTS.sum())
     if random.random() < colourless:
         image = image.convert("L").convert("RGB")
-    image, seen = KINDS[first](image, random)
+    if codecs and random.random() < learned_share:
+        image, seen = learned(image, random, codecs)
+    else:
+        image, seen = KINDS[first](image, random)
     if random.random() < twice and seen > 0.5:
         image, seen_then = KINDS[second](image, random)
         seen *= seen_then

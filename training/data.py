@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms.functional import pil_to_tensor
 
 from training.damage import damage
+from training.learned_codecs import load_codecs
 from training.module import Batch, Views, load_network
 from training.scenes import Sources, make_scene
 
@@ -39,6 +40,7 @@ class Scenes(Dataset[Batch]):
         self.sources, self.count, self.grid, self.window, self.seed = sources, count, grid, window, seed
         base, _, _ = load_network(network)
         self.teacher = Views(base, grid)
+        self.codecs = load_codecs(sources.codecs)
         self.seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -63,7 +65,7 @@ class Scenes(Dataset[Batch]):
         top, left = (int(place.integers(spare + 1)) for _ in range(2))
         side = self.grid - spare
         clean, last = self._clean(index, scene, top, left, side)
-        damaged, visibility = damage(scene, random)
+        damaged, visibility = damage(scene, random, codecs=self.codecs)
         window = squash(damaged, self.grid)[:, top * PATCH : (top + side) * PATCH, left * PATCH : (left + side) * PATCH]
         at = torch.tensor(top), torch.tensor(left)
         return Batch(window, *at, clean, last, torch.tensor(visibility, dtype=torch.float32))

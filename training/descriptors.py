@@ -34,6 +34,7 @@ from torchmetrics_sess.networks import DinoSaliencyNetwork, Tokens
 from torchmetrics_sess.presets import load_preset
 from torchmetrics_sess.segmenters.dino import DinoSegmenter, squash
 from training.damage import damage
+from training.learned_codecs import LearnedCodec, load_codecs
 from training.scenes import Sources
 
 SIDE = 384
@@ -117,8 +118,9 @@ def see_objects(network: DinoSaliencyNetwork, sources: Sources, renderings: int)
     """Return the mean embedding of the patches of every object, in several pictures, clean and damaged."""
     seen: list[list[Tensor]] = [[] for _ in sources.cutouts]
     side = 24
+    codecs = load_codecs(sources.codecs)
     pictures = [
-        (shown, pasted) for scene, pasted in _scenes(sources, renderings) for shown in _clean_and_damaged(scene)
+        (shown, pasted) for scene, pasted in _scenes(sources, renderings) for shown in _clean_and_damaged(scene, codecs)
     ]
     for scene, pasted in track(pictures, description="objects"):
         tokens: Tokens = network(squash(_images([scene], network), side * 14))
@@ -169,13 +171,13 @@ def _scenes(sources: Sources, renderings: int) -> Iterator[tuple[Image.Image, li
             yield scene, pasted
 
 
-def _clean_and_damaged(scene: Image.Image) -> Iterator[Image.Image]:
+def _clean_and_damaged(scene: Image.Image, codecs: Sequence[LearnedCodec]) -> Iterator[Image.Image]:
     yield scene
     # The pixels are the seed: the same pictures in any order.
     random = np.random.default_rng(zlib.crc32(scene.tobytes()))
     visibility = 0.0
     while visibility < VISIBLE:
-        damaged, visibility = damage(scene, random, clean=0)
+        damaged, visibility = damage(scene, random, clean=0, codecs=codecs)
     yield damaged
 
 

@@ -22,10 +22,12 @@ class Sources:
     Args:
         photographs: paths.
         cutouts: paths of images with an alpha channel.
+        codecs: folder that `learned_codecs.py` fills.
     """
 
     photographs: tuple[Path, ...]
     cutouts: tuple[Path, ...]
+    codecs: Path
 
     @classmethod
     def of(cls, folder: Path, listed: Path | None = None) -> Sources:
@@ -40,7 +42,7 @@ class Sources:
             paths = sorted((folder / kind).glob(f"*{suffix}"))
             return tuple(path for path in paths if known is None or f"{kind}/{path.stem}" in known)
 
-        found = cls(find("photographs", ".jpg"), find("cutouts", ".png"))
+        found = cls(find("photographs", ".jpg"), find("cutouts", ".png"), folder / "codecs")
         if not found.photographs or not found.cutouts:
             raise ValueError(f"`folder` must hold photographs/ and cutouts/ as `collect.py` leaves them, got {folder}")
         return found
