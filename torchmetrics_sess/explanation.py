@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -302,21 +302,34 @@ def explain(
 
 def explain_pair(scorer: Scorer, preds: Tensor, target: Tensor, device: torch.device) -> Explanation:
     """Explain the score that a scorer gives to a pair of images; see ``explain``."""
-    checked = [_one_image(preds, "preds", scorer), _one_image(target, "target", scorer)]
-    images = float_images(checked, scorer.data_range)
+    [explanation] = explain_pairs(scorer, [preds], target, device)
+    return explanation
+
+
+def explain_pairs(
+    scorer: Scorer, preds: Sequence[Tensor], target: Tensor, device: torch.device
+) -> Iterator[Explanation]:
+    """Explain the scores that a scorer gives to reconstructions of one original, which is looked at once."""
+    checked = [*(_one_image(each, "preds", scorer) for each in preds), _one_image(target, "target", scorer)]
+    *recons, original = float_images(checked, scorer.data_range)
     networks = scorer.networks.on(device)
-    graphs = networks.extractor.extract(to_device(images, device), masks=True)
-    shown = [limit_width(image, networks.extractor.max_width).cpu() for image in images]
-    return Explanation(
-        preds=graphs[0],
-        target=graphs[1],
-        match=match_graphs(graphs[0], graphs[1], scorer.predicate_similarity(networks), scorer.matching),
-        image_weight=scorer.matching.image_weight,
-        preds_image=shown[0],
-        target_image=shown[1],
-        signature=scorer.signature(),
-        baseline=scorer.baseline or 0.0,
-    )
+    extractor = networks.extractor
+    target_graph: SceneGraph | None = None
+    for recon in recons:
+        if target_graph is None:
+            graph, target_graph = extractor.extract(to_device([recon, original], device), masks=True)
+        else:
+            [graph] = extractor.extract(to_device([recon], device), masks=True)
+        yield Explanation(
+            preds=graph,
+            target=target_graph,
+            match=match_graphs(graph, target_graph, scorer.predicate_similarity(networks), scorer.matching),
+            image_weight=scorer.matching.image_weight,
+            preds_image=limit_width(recon, extractor.max_width).cpu(),
+            target_image=limit_width(original, extractor.max_width).cpu(),
+            signature=scorer.signature(),
+            baseline=scorer.baseline or 0.0,
+        )
 
 
 # Of one object, so much is found at most where it is lost, and at least where it is kept.

@@ -65,6 +65,9 @@ def _curves() -> list[Statement]:
     def lowest(codec: str) -> list[Value]:
         return [value(points, part, codec=codec) for part in ("sess", "bpp")]
 
+    def cost(number: str, what: str) -> Value:
+        return value("curve-cpu", number, what=what, pairs=768)
+
     above = 0.285
     least = min(float(row["sess"]) for row in rows(points) if float(row["bpp"]) > above)
     # The one that is furthest from what was planted speaks for all.
@@ -83,6 +86,9 @@ def _curves() -> list[Statement]:
         Sentence("Above {} bits per pixel, the lowest mean is {}:", points, [above, least]),
         Sentence("PSNR is at most {} dB", "kodak", [value("kodak", "largest error of PSNR, dB")]),
         Sentence("comes out at +{} % by every metric (`benchmarks", "kodak", [planted]),
+        Sentence("`sess curve` takes {} times as long", "curve-cpu", [cost("x bare", "sess curve")]),
+        Sentence("Everything but the scores takes {} s", "curve-cpu", [cost("cpu s", "everything else of sess curve")]),
+        Sentence("of the photographs, {} pairs,", "curve-cpu", [value("curve-cpu", "scored", what="bare scores")]),
         Given("the curves, {} inches wide", "a setting"),
         Given("slides, {} inches wide", "a setting"),
         Given("Where all codecs lie above {}, a difference", "advice"),

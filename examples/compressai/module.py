@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from compressai.models import FactorizedPrior
@@ -28,7 +30,8 @@ class LearnedCodec(LightningModule):
         weight: of the error, on the scale of CompressAI: 255² times the mean squared error.
         width: number of features.
         latents: number of channels that are coded.
-        learning_rate: of the codec; that of the entropy model's quantiles is ten times as high.
+        learning_rate: of the codec at the beginning, from where it falls to 0 along a cosine; that of the entropy
+            model's quantiles is ten times as high, and stays.
         preset: of the semantic similarity score.
     """
 
@@ -56,30 +59,42 @@ class LearnedCodec(LightningModule):
         if not isinstance(optimizers, list):
             raise TypeError(f"a codec has two optimisers, got {type(optimizers).__name__}")
         output = self.codec(batch)
-        bits = sum(-likelihoods.log2().sum() for likelihoods in output["likelihoods"].values())
-        rate = bits / (batch.numel() / 3)
+        rate = _rate(output, batch)
         loss = rate + self.weight * 255**2 * functional.mse_loss(output["x_hat"], batch)
         for optimizer, each in zip(optimizers, (loss, self.codec.aux_loss()), strict=True):
             optimizer.zero_grad()
             self.manual_backward(each)
             self.clip_gradients(optimizer.optimizer, 1.0, "norm")
             optimizer.step()
+        scheduler = self.lr_schedulers()
+        if not isinstance(scheduler, torch.optim.lr_scheduler.CosineAnnealingLR):
+            raise TypeError(f"a codec has one schedule, got {type(scheduler).__name__}")
+        scheduler.step()
         self.log_dict({"train/loss": loss, "train/bpp": rate}, prog_bar=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Measure a photograph."""
         images = batch[0]
-        decoded = self.codec(_padded(images))["x_hat"][..., : images.shape[2], : images.shape[3]].clamp(0, 1)
+        output = self.codec(_padded(images))
+        decoded = output["x_hat"][..., : images.shape[2], : images.shape[3]].clamp(0, 1)
         self.val_psnr.update(decoded, images)
         self.val_sess.update(decoded, images)
+        self.log("val_bpp", _rate(output, images), batch_size=1)
         self.log_dict({"val_psnr": self.val_psnr, "val_sess": self.val_sess}, prog_bar=True)
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return one optimiser for the codec, and one for the quantiles."""
+    def configure_optimizers(
+        self,
+    ) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+        """Return one optimiser for the codec, whose rate falls, and one for the quantiles."""
         named = dict(self.codec.named_parameters())
         quantiles = [value for name, value in named.items() if name.endswith(".quantiles")]
         others = [value for name, value in named.items() if not name.endswith(".quantiles")]
-        return [torch.optim.Adam(others, self.learning_rate), torch.optim.Adam(quantiles, 10 * self.learning_rate)]
+        codec = torch.optim.Adam(others, self.learning_rate)
+        steps = int(self.trainer.estimated_stepping_batches)
+        return (
+            [codec, torch.optim.Adam(quantiles, 10 * self.learning_rate)],
+            [torch.optim.lr_scheduler.CosineAnnealingLR(codec, steps)],
+        )
 
     @torch.no_grad()
     def write(self, image: Float[Tensor, "3 h w"], path: Path) -> Float[Tensor, "3 h w"]:
@@ -96,6 +111,12 @@ class LearnedCodec(LightningModule):
         height, width, *shape = _HEADER.unpack_from(content)
         decoded: Tensor = self.codec.decompress([[content[_HEADER.size :]]], shape)["x_hat"]
         return decoded[0, :, :height, :width].clamp(0, 1)
+
+
+def _rate(output: Mapping[str, Any], images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
+    """Return the bits per pixel that an ideal entropy coder would need."""
+    bits: Tensor = sum(-likelihoods.log2().sum() for likelihoods in output["likelihoods"].values())
+    return bits / (images.numel() / 3)
 
 
 def _padded(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 H W"]:

@@ -219,8 +219,8 @@ def test_what_fails_for_one_image_is_named_and_the_others_stay(sess: Sess, origi
     result = sess("curve", origin, "--codec", codec, "--metrics", "psnr", "--pictures", 0, "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert "not scored: 1" in result.stdout
-    assert "mine 2 failed: sh ended with 1, and said: no memory" in result.stdout
-    assert f"{name} is left out of all means (mine 2: mine 2 failed" in result.stderr
+    assert "mine 2 failed: sh ended with status 1, and said: no memory" in result.stdout
+    assert f"{name} is left out of all means (mine 2 failed" in result.stderr
     statuses = [row.status for row in read_results(tmp_path / "out" / "results.csv").rows]
     assert sum(status == "ok" for status in statuses) == 5
 
@@ -258,11 +258,15 @@ def test_reconstructions_that_are_missing_extra_or_of_another_size_are_named(
         (["originals", "--codec", "jpeg", "--anchor", "bpg"], "--anchor bpg is none of the codecs: jpeg"),
         (["originals", "--codec", "jpeg", "--time-limit", "0"], "--time-limit takes a number of seconds above 0"),
         (["originals", "--codec", "jpeg", "--rates", "none.csv"], "none.csv cannot be read"),
+        (["originals", "--codec", "jpeg", "--axis", "snr"], "a quality of jpeg is no SNR"),
+        (["originals", "--codec", "jpeg", "--show", "-1"], "--show takes a bpp above 0, got -1"),
         (["originals", "originals"], "it has no subfolder"),
+        (["originals", "decoded"], "there is no compressed file of the same name beside it"),
         (["originals", "--codec", "jpeg", "-o", "originals/curve"], "would be among the originals next time"),
         (["broken.json"], "broken.json is no JSON"),
         (["other.json"], "other.json is no results file of CompressAI"),
         (["other.json", "--axis", "snr"], "is no results file"),
+        (["unknown.json"], "unknown.json holds no metric that is known here: psnr-rgb, ms-ssim-rgb, sess"),
         (["originals", "--codec", "jpeg", "-o", "page"], "is no report of ours"),
     ],
 )
@@ -273,6 +277,8 @@ def test_mistakes_get_one_sentence(
     origin.rename("originals")
     Path("broken.json").write_text("{")
     Path("other.json").write_text('{"results": {"psnr": [1]}}')
+    Path("unknown.json").write_text('{"results": {"bpp": [1], "mine": [1]}}')
+    shutil.copytree("originals", "decoded/png/5")
     Path("page").mkdir()
     Path("page/index.html").write_text("mine")
     result = sess("curve", *arguments, "--metrics", "psnr")
@@ -282,6 +288,23 @@ def test_mistakes_get_one_sentence(
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
     assert not Path("curve").exists()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_what_cannot_be_compared_is_said_and_nothing_is_claimed_of_it(sess: Sess, tmp_path: Path) -> None:
+    for name, rates in (("one", [0.5]), ("many", [0.25, 0.5, 1.0])):
+        results = {
+            "bpp": rates,
+            "psnr-rgb": [30 + rate for rate in rates],
+            "ms-ssim-rgb": [0.5 + rate / 4 for rate in rates],
+        }
+        (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "results": results}))
+    alone = sess("curve", tmp_path / "one.json", "-o", tmp_path / "alone")
+    both = sess("curve", tmp_path / "many.json", tmp_path / "one.json", "-o", tmp_path / "both")
+    for result in (alone, both):
+        assert result.exit_code == 0
+        assert "one has a single point: a curve takes two" in result.stdout
+        assert "contradict" not in result.stdout
 
 
 def test_without_what_compares_the_extra_is_named(sess: Sess, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:

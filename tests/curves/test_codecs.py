@@ -112,7 +112,10 @@ def test_no_shell_sees_a_command(tmp_path: Path) -> None:
     ("commands", "message"),
     [
         ("nothing_here {in} {bits}; cp {bits} {out}", "mine 5 failed: nothing_here cannot be run: no such file"),
-        ("sh -c 'echo broken image >&2; exit 3' {in} {bits}; cp {bits} {out}", "ended with 3, and said: broken image"),
+        (
+            "sh -c 'echo broken image >&2; exit 3' {in} {bits}; cp {bits} {out}",
+            "ended with status 3, and said: broken",
+        ),
         ("sh -c 'kill -9 $$' {in} {bits}; cp {bits} {out}", "sh ended by signal 9"),
         ("true {in} {bits}; cp {bits} {out}", "true wrote no file to {bits}"),
         ("touch {in} {bits}; cp {bits} {out}", "touch wrote an empty file to {bits}"),
@@ -145,6 +148,6 @@ def test_an_image_that_pillow_cannot_encode_is_named(tmp_path: Path) -> None:
 
 def test_an_interrupted_encoder_leaves_nothing_half_done(tmp_path: Path) -> None:
     codec = parse_codec("mine:5=cp {in} {bits}; sh -c 'head -c 10 $0 > $1; exit 1' {bits} {out}")
-    with pytest.raises(ValueError, match="ended with 1"):
+    with pytest.raises(ValueError, match="ended with status 1"):
         codec.encode(PICTURE, "5", tmp_path / "a.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.bits"]

@@ -140,6 +140,7 @@ def curve(
     from torchmetrics_sess.cli.stream import find_scorer, open_device
     from torchmetrics_sess.cli.summary import show_failures
     from torchmetrics_sess.curves.codecs import check_seconds, parse_codec
+    from torchmetrics_sess.curves.curve import AXES
     from torchmetrics_sess.curves.files import curves_of, read_compressai
     from torchmetrics_sess.curves.sources import Encoded, Rates, merge_pairs, pair_points, read_rates
     from torchmetrics_sess.report.page import check_target
@@ -153,6 +154,13 @@ def curve(
         check_installed()
         published = [found for path in sources if _is_published(path) for found in read_compressai(path)]
         seconds = check_seconds(time_limit)
+        if axis != "bpp" and rates is None and (named := [text for text in codec or [] if "=" not in text]):
+            raise ValueError(
+                f"a quality of {named[0].partition(':')[0]} is no {AXES[axis].name}: --axis {axis} takes folders of "
+                "what was received, or your own commands whose {q} it is"
+            )
+        if show_rate is not None and show_rate <= 0 and AXES[axis].logarithmic:
+            raise ValueError(f"--show takes a {AXES[axis].name} above 0, got {show_rate:g}")
         codecs = [parse_codec(text, points, seconds) for text in codec or []]
         check_names([each.name for each in codecs], None)
         if published and axis != "bpp":
@@ -200,7 +208,7 @@ def curve(
             workers=workers,
             measures=measures,
             read=encoded.read,
-            complete=partial(_complete, where),
+            complete=partial(place_on_axis, where),
         )
         for row in track(found, len(pairs), "scoring"):
             rows.append(row)
@@ -248,7 +256,7 @@ def _check_sources(origin: Path, made: Sequence[Path], codecs: Sequence[Codec], 
         )
 
 
-def _complete(rates: Rates, loaded: LoadedPair) -> LoadedPair:
+def place_on_axis(rates: Rates, loaded: LoadedPair) -> LoadedPair:
     """Add where a pair lies on the axis; a codec that changes the size of an image has failed."""
     if loaded.images is None:
         return loaded

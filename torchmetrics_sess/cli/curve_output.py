@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import isfinite
@@ -87,7 +87,11 @@ def show(findings: Findings) -> None:
             console.print(f"  {sentence}", soft_wrap=True)
     for sentence in findings.sentences:
         console.print(f"\n{sentence}", soft_wrap=True)
-    if len(findings.curves) > 1 and not findings.sentences:
+    if not findings.deltas:
+        for curve in findings.curves:
+            if len(curve.points) < 2:
+                console.print(f"{curve.name} has a single point: a curve takes two", soft_wrap=True)
+    if _can_disagree(findings.deltas) and not findings.sentences:
         console.print("\nNo two metrics contradict each other on which codec is better.", soft_wrap=True)
 
 
@@ -167,7 +171,7 @@ def _points_table(curves: Sequence[Curve]) -> Any:
         for index, point in enumerate(curve.points):
             line = [curve.name if index == 0 else "", point, f"{curve.rates[index]:.3g}"]
             for metric in metrics:
-                line.append(_number(float(curve.means(metric)[index])) if curve.has(metric) else "-")
+                line.append(_number(float(curve.means(metric)[index]), metric) if curve.has(metric) else "-")
                 if metric == "sess":
                     line.append(f"{ends[index][0]:.4f} - {ends[index][1]:.4f}" if ends else "-")
             lines.append(line)
@@ -187,7 +191,8 @@ def _deltas_table(curves: Sequence[Curve], deltas: Sequence[Delta]) -> Any:
         amounts = [_amount(low, 1), _ends(low, 1), _share(low), _amount(high, digits), _ends(high, digits)]
         lines.append([first, _titled(low), *amounts])
     rate = "BD-rate" if curves[0].axis != "snr" else "BD-SNR"
-    header = ["", "metric", f"{rate} ({unit})", "95 % interval", "range", "BD-quality", "95 % interval"]
+    # In two lines, so that it fits into 80 columns.
+    header = ["", "metric", f"{rate}\n({unit})", "95 %\ninterval", "range", "BD-\nquality", "95 %\ninterval"]
     return _table(header, lines, left=2)
 
 
@@ -195,13 +200,29 @@ def _notes(deltas: Sequence[Delta]) -> list[str]:
     """Return what is to be known of deltas, each sentence once."""
     from torchmetrics_sess.curves.curve import DECIBELS
 
-    found: dict[str, list[str]] = {}
-    for each in deltas:
-        if each.note and each.metric not in DECIBELS:
-            found.setdefault(each.note, []).append(f"{each.test} by {_titled(each)}")
-    # A sentence without a value names the curve at fault itself.
-    named = {each.note for each in deltas if each.value is None}
-    return [note if note in named else f"{', '.join(dict.fromkeys(whose))}: {note}" for note, whose in found.items()]
+    asked = [each for each in deltas if each.metric not in DECIBELS]
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for each in asked:
+        if each.note:
+            found.setdefault(each.note, {}).setdefault(each.test, {})[_titled(each)] = None
+    # A sentence without a value names the curve at fault itself, and one about all of them needs no name.
+    named = {each.note for each in asked if each.value is None or {other.note for other in asked} == {each.note}}
+    return [
+        note
+        if note in named
+        else f"{', '.join(f'{test} by {_listed(titles)}' for test, titles in whose.items())}: {note}"
+        for note, whose in found.items()
+    ]
+
+
+def _can_disagree(deltas: Sequence[Delta]) -> bool:
+    """Say whether some codec is compared by more than one metric."""
+    from torchmetrics_sess.curves.curve import DECIBELS
+
+    compared = [
+        each.test for each in deltas if each.kind == "rate" and each.value is not None and each.metric not in DECIBELS
+    ]
+    return len(compared) > len(set(compared))
 
 
 def _explained(axis: str) -> str:
@@ -213,6 +234,11 @@ def _explained(axis: str) -> str:
         f"{AXES[axis].name}; range: how much of the quality that the two cover is covered by both. By bjontegaard, "
         "Akima's interpolation; intervals by bootstrap over images"
     ).replace("BD-rate below 0: it needs fewer SNR", "BD-SNR below 0: it needs less SNR")
+
+
+def _listed(titles: Iterable[str]) -> str:
+    *others, last = titles
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _titled(each: Delta) -> str:
@@ -233,10 +259,10 @@ def _share(each: Delta) -> str:
     return "-" if each.value is None else f"{each.overlap:.0%}"
 
 
-def _number(value: float) -> str:
-    if not isfinite(value):
-        return "inf"
-    return f"{value:.2f}" if abs(value) >= 2 else f"{value:.4f}"
+def _number(value: float, metric: str) -> str:
+    from torchmetrics_sess.curves.curve import digits_of
+
+    return f"{value:.{digits_of(metric)}f}" if isfinite(value) else "inf"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> Any:
@@ -245,9 +271,16 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for index, title in enumerate(header):
+    # Means alone have no intervals.
+    bare = [index for index, title in enumerate(header) if "interval" in title and _is_bare(rows, index)]
+    kept = [index for index in range(len(header)) if index not in bare]
+    for index in kept:
         # Names of folders are text, whatever markup they look like.
-        table.add_column(Text(title), justify="left" if index < left else "right", overflow="fold")
+        table.add_column(Text(header[index]), justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(entry) for entry in row))
+        table.add_row(*(Text(row[index]) for index in kept))
     return table
+
+
+def _is_bare(rows: Sequence[Sequence[str]], column: int) -> bool:
+    return all(row[column] in ("", "-") for row in rows)

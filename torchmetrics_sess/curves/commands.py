@@ -108,7 +108,7 @@ def run_command(command: Sequence[str], seconds: float) -> str:
     if process.returncode:
         words = " ".join((errors or printed).decode(errors="replace").split())[-_LAST_WORDS:]
         said = f", and said: {words}" if words else ""
-        how = f"with {process.returncode}" if process.returncode > 0 else f"by signal {-process.returncode}"
+        how = f"with status {process.returncode}" if process.returncode > 0 else f"by signal {-process.returncode}"
         raise ValueError(f"{command[0]} ended {how}{said}")
     return printed.decode(errors="replace")
 

@@ -63,10 +63,10 @@ def plot_curves(
         band: whether to shade the 95 % interval of SeSS.
 
     Returns:
-        The figure; ``torchmetrics_sess.drawing.save_figure`` writes it.
+        The figure; ``torchmetrics_sess.drawing.figures.save_figure`` writes it.
 
     Raises:
-        ValueError: if there is no curve, or they run over different axes.
+        ValueError: if there is no curve or no metric, or they run over different axes.
         ModuleNotFoundError: if the extra ``plot`` is not installed.
     """
     try:
@@ -81,6 +81,8 @@ def plot_curves(
     if len({curve.axis for curve in curves}) > 1:
         raise ValueError(f"`curves` must run over one axis, got {', '.join(curve.axis for curve in curves)}")
     chosen = list(metrics) if metrics is not None else usual_metrics(curves)
+    if not chosen:
+        raise ValueError("`metrics` must name at least one, and the curves have none")
     look = _LOOKS[use]
     columns = _columns(len(chosen), use)
     rows = -(-len(chosen) // columns)
@@ -115,6 +117,8 @@ def _columns(panels: int, use: Use) -> int:
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark: bool, band: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axis = AXES[curves[0].axis]
     colours = colours_of(dark)
     for index, curve in enumerate(curves):
@@ -132,6 +136,8 @@ def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark
             axes.fill_between(curve.rates, low, high, color=colour, alpha=0.22 if dark else 0.13, linewidth=0)
     axes.set_title(title_of(metric) if metric in DECIBELS else _titled(metric))
     axes.set_xlabel(axis.title)
+    # Two labels are too few to read a value off.
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10), min_n_ticks=3))
     if axis.logarithmic:
         axes.set_xscale("log")
         axes.minorticks_off()
@@ -181,7 +187,6 @@ def _style(look: _Look, dark: bool) -> dict[Any, Any]:
         "legend.labelcolor": text,
         "lines.linewidth": look.line,
         "lines.markersize": look.marker,
-        "pdf.fonttype": 42,
         "savefig.facecolor": ground,
         "text.color": text,
         "text.parse_math": False,

@@ -72,7 +72,9 @@ def curves_of(rows: Iterable[Row], axis: str) -> tuple[list[Curve], list[str]]:
         names[row.pair.name] = None
         if row.score is None or axis not in row.metrics:
             reason = row.status if row.score is None else f"no {axis}"
-            lost.setdefault(row.pair.name, f"{folder.parent.name} {folder.name}: {reason}")
+            point = f"{folder.parent.name} {folder.name}"
+            # What a codec says begins with its name and its point.
+            lost.setdefault(row.pair.name, reason if reason.startswith(f"{point} ") else f"{point}: {reason}")
         else:
             images[row.pair.name] = row
     for codec, points in codecs.items():
@@ -205,14 +207,18 @@ def _compressai_curve(entry: Any, path: Path) -> Curve:
         metrics[name] = [_number(value, path) for value in values]
     rates = [_number(value, path) for value in results["bpp"]]
     try:
-        return Curve.of_means(str(entry.get("name") or path.stem), "bpp", rates, metrics)
+        curve = Curve.of_means(str(entry.get("name") or path.stem), "bpp", rates, metrics)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if not metrics:
+        known = ", ".join(spellings[0] for spellings in _COMPRESSAI.values())
+        raise ValueError(f"{path} holds no metric that is known here: {known}")
+    return curve
 
 
 def _number(value: Any, path: Path) -> float:
     if value is None:
         return float("inf")
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or isnan(value):
         raise ValueError(f"{path} holds {value!r} where a number belongs")
     return float(value)

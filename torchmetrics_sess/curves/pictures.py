@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from torchmetrics_sess.curves.curve import AXES, Curve, title_of
-from torchmetrics_sess.explanation import Explanation, explain_pair
+from torchmetrics_sess.explanation import Explanation, explain_pairs
 from torchmetrics_sess.images import read_image
 from torchmetrics_sess.results import Row
 from torchmetrics_sess.scoring import Scorer
@@ -110,13 +110,10 @@ def compare(name: str, looks: Sequence[Look], rows: Sequence[Row], scorer: Score
     files = {(*Path(row.pair.recon_folder).parts[-2:], row.pair.name): row.pair for row in rows}
     pairs = [files[look.codec, look.point, name] for look in looks]
     axis = next(axis for axis in AXES if any(axis in row.metrics for row in rows))
-    original = read_image(pairs[0].origin)
-    pictures, lost = [], []
-    for pair in pairs:
-        recon = read_image(pair.recon)
-        lost.append(_shrunk(lost_density(explain_pair(scorer, recon, original, device))[None].float())[0].numpy())
-        pictures.append(_pixels(recon))
-    return Comparison(name, axis, _pixels(original), looks, pictures, lost)
+    original, recons = read_image(pairs[0].origin), [read_image(pair.recon) for pair in pairs]
+    explained = explain_pairs(scorer, recons, original, device)
+    lost = [_shrunk(lost_density(each)[None].float())[0].numpy() for each in explained]
+    return Comparison(name, axis, _pixels(original), looks, list(map(_pixels, recons)), lost)
 
 
 def lost_density(explanation: Explanation) -> Tensor:
@@ -179,10 +176,20 @@ def overlay(original: np.ndarray, lost: np.ndarray) -> np.ndarray:
     return np.asarray(pale * (1 - 0.85 * share) + np.array([0.84, 0.1, 0.05]) * 0.85 * share)
 
 
-def _caption(look: Look, axis: str) -> str:
+def rate_of(look: Look, axis: str) -> str:
+    """Say at which point a look is, and where that lies."""
+    return f"{look.point}: {look.rate:.3g} {AXES[axis].name}"
+
+
+def values_of(look: Look) -> str:
+    """Say what SeSS and the first other metric make of a look."""
     values = [f"SeSS {look.values['sess']:.3f}"]
     values += [f"{title_of(name)} {value:.3g}" for name, value in look.values.items() if name != "sess"][:1]
-    return f"{_short(look.codec)} {look.point}: {look.rate:.3g} {AXES[axis].name}\n{', '.join(values)}"
+    return ", ".join(values)
+
+
+def _caption(look: Look, axis: str) -> str:
+    return f"{_short(look.codec)} {rate_of(look, axis)}\n{values_of(look)}"
 
 
 def _short(name: str) -> str:

@@ -179,15 +179,20 @@ class Rates:
         """Check what is known of points before any work is done.
 
         Raises:
-            ValueError: if a point is in no table, or its name says nothing.
+            ValueError: if a point is in no table, its name says nothing, or none of its images has a bitstream.
         """
-        for folder in dict.fromkeys(pair.recon_folder for pair in pairs):
+        pairs_of: dict[str, list[FilePair]] = {}
+        for pair in pairs:
+            pairs_of.setdefault(pair.recon_folder, []).append(pair)
+        for folder in pairs_of:
             codec, point = Path(folder).parent.name, Path(folder).name
             if self._table is not None:
                 if not any(key[:2] == (codec, point) for key in self._table) and not self._is_encoded(folder):
                     raise ValueError(f"--rates has no line for {codec} {point}")
             elif self.axis != "bpp":
                 self._named(codec, point)
+            elif not self._is_encoded(folder):
+                _check_bitstreams(pairs_of[folder])
 
     def of(self, pair: FilePair, pixels: int) -> float:
         """Return where the reconstruction of a pair, whose original has so many pixels, lies.
@@ -290,6 +295,22 @@ def _subfolders(folder: Path) -> list[Path]:
     found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     # By their numbers where there are any, so that 5 comes before 10.
     return sorted(found, key=lambda path: ([float(number) for number in _NUMBER.findall(path.name)], path.name))
+
+
+def _check_bitstreams(pairs: Iterable[FilePair]) -> None:
+    """Refuse what lacks a bitstream for every image; a few that do are told of later, each by its name."""
+    problem: ValueError | None = None
+    for pair in pairs:
+        if not pair.origin or not pair.recon:
+            continue
+        try:
+            _bitstream(Path(pair.recon))
+        except ValueError as error:
+            problem = problem or error
+        else:
+            return
+    if problem is not None:
+        raise problem
 
 
 def _bitstream(recon: Path) -> Path:

@@ -23,6 +23,7 @@ try:
     from matplotlib import rc_context
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.patches import ConnectionPatch, Patch
     from matplotlib.patheffects import withStroke
 except ModuleNotFoundError as error:
@@ -171,7 +172,12 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     if extension not in FORMATS:
         raise ValueError(f"`path` must end in one of {', '.join(FORMATS)}, got {path}")
     dates: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    with rc_context({"svg.hashsalt": "torchmetrics-sess"}):
+    # Publishers refuse fonts of type 3.
+    with rc_context({"svg.hashsalt": "torchmetrics-sess", "pdf.fonttype": 42}):
+        if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+            # Whatever else the figure is written to, it is laid out once: that takes longer than drawing.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
         figure.savefig(path, dpi=_DPI, metadata=dates.get(extension), format=extension[1:])
 
 

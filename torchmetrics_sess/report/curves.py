@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from torchmetrics_sess.report.charts import Axis
-from torchmetrics_sess.report.pictures import Picture
+from torchmetrics_sess.report.pictures import Picture, as_picture
 
 if TYPE_CHECKING:
     from torchmetrics_sess.curves import Curve, Delta
@@ -72,6 +71,26 @@ class CurvePanel:
 
 
 @dataclass(frozen=True)
+class CodecLook:
+    """What a codec makes of an image: what is said of it, its reconstruction, and what is lost."""
+
+    codec: str
+    rate: str
+    values: str
+    recon: Picture
+    lost: Picture
+
+
+@dataclass(frozen=True)
+class ImageLook:
+    """An original, and what codecs make of it at about the same rate."""
+
+    name: str
+    original: Picture
+    codecs: list[CodecLook]
+
+
+@dataclass(frozen=True)
 class CurveSection:
     """What a page says about curves.
 
@@ -90,7 +109,7 @@ class CurveSection:
     anchor: str
     deltas: list[tuple[Delta, Delta, str, str]]
     sentences: list[str]
-    looks: list[Picture]
+    looks: list[ImageLook]
     unit: str
 
 
@@ -100,18 +119,7 @@ def curve_section(
     """Return what a page is to say about curves."""
     from torchmetrics_sess.curves.curve import digits_of, title_of
     from torchmetrics_sess.curves.figure import usual_metrics
-    from torchmetrics_sess.curves.pictures import plot_comparison
 
-    looks = []
-    for comparison in comparisons:
-        with io.BytesIO() as file:
-            plot_comparison(comparison).savefig(file, format="png", dpi=200)
-            with Image.open(file) as image:
-                size = image.size
-            content = base64.b64encode(file.getvalue()).decode()
-        codecs = ", ".join(f"{look.codec} {look.point}" for look in comparison.looks)
-        alt = f"{comparison.name} beside what is left of it by {codecs}, and what of its meaning is lost"
-        looks.append(Picture(f"data:image/png;base64,{content}", *size, alt))
     return CurveSection(
         [curve.name for curve in curves],
         [_panel(curves, metric) for metric in usual_metrics(curves)],
@@ -121,9 +129,25 @@ def curve_section(
             for rate, quality in zip(deltas[::2], deltas[1::2], strict=True)
         ],
         list(sentences),
-        looks,
+        list(map(_image_look, comparisons)),
         "dB" if curves[0].axis == "snr" else "%",
     )
+
+
+def _image_look(comparison: Comparison) -> ImageLook:
+    from torchmetrics_sess.curves.pictures import overlay, rate_of, values_of
+
+    found = []
+    for look, recon, lost in zip(comparison.looks, comparison.pictures, comparison.lost, strict=True):
+        what = f"{comparison.name}, {look.codec} {look.point}"
+        red = (255 * overlay(comparison.original, lost)).round().astype(np.uint8)
+        pictures = _picture(recon, what), _picture(red, f"What of {what} is lost, in red")
+        found.append(CodecLook(look.codec, rate_of(look, comparison.axis), values_of(look), *pictures))
+    return ImageLook(comparison.name, _picture(comparison.original, f"{comparison.name}, the original"), found)
+
+
+def _picture(pixels: np.ndarray, alt: str) -> Picture:
+    return as_picture(Image.fromarray(pixels), alt)
 
 
 def _panel(curves: Sequence[Curve], metric: str) -> CurvePanel:

@@ -66,7 +66,7 @@ def picture_explanation(row: Row, scorer: Scorer, device: torch.device) -> list[
     with io.BytesIO() as file:
         explanation.plot()[0].savefig(file, format="png", dpi=200)
         with Image.open(file) as image:
-            return [_picture(image.convert("RGB"), alt)]
+            return [as_picture(image.convert("RGB"), alt)]
 
 
 def picture_pair(row: Row) -> list[Picture]:
@@ -79,7 +79,7 @@ def picture_pair(row: Row) -> list[Picture]:
     for what, path in (("The original", row.pair.origin), ("The reconstruction", row.pair.recon)):
         image = _read(path)
         image.thumbnail((_SHOWN, _SHOWN))
-        pictures.append(_picture(image, f"{what}, {Path(path).name}"))
+        pictures.append(as_picture(image, f"{what}, {Path(path).name}"))
     return pictures
 
 
@@ -98,7 +98,8 @@ def _read(path: str) -> Image.Image:
     return Image.fromarray(read_image(path).permute(1, 2, 0).numpy())
 
 
-def _picture(image: Image.Image, alt: str) -> Picture:
+def as_picture(image: Image.Image, alt: str) -> Picture:
+    """Return an image as a page holds it."""
     with io.BytesIO() as file:
         image.save(file, format="WEBP", quality=88)
         content = base64.b64encode(file.getvalue()).decode()
