@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -41,6 +41,9 @@ from benchmarks.trust.measures import MEASURES, SESS, Measures
 from benchmarks.trust.ranking import separation
 from torchmetrics_sess.images import image_tensor
 from torchmetrics_sess.presets import load_preset
+
+if TYPE_CHECKING:
+    from examples.deep_jscc.module import DeepJSCC
 
 ERASED = "object erased"
 LOST = (ERASED, "object cut out", "object swapped")
@@ -188,7 +191,7 @@ def _separations(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> NDA
     return np.array([separation([value], lower) for value in higher])
 
 
-def deep_jscc(model: Any, snr: float, image: Image.Image, seed: int) -> Image.Image:
+def deep_jscc(model: DeepJSCC, snr: float, image: Image.Image, seed: int) -> Image.Image:
     """Return what the Deep JSCC of the examples receives."""
     # Its network takes sides that are multiples of 4.
     width, height = (side // 4 * 4 for side in image.size)
@@ -199,7 +202,7 @@ def deep_jscc(model: Any, snr: float, image: Image.Image, seed: int) -> Image.Im
     return Image.fromarray(pixels).resize(image.size)
 
 
-def _load_jscc(checkpoint: Path) -> Any:
+def _load_jscc(checkpoint: Path) -> DeepJSCC:
     from examples.deep_jscc.module import DeepJSCC
 
     return DeepJSCC.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()

@@ -90,3 +90,8 @@ def test_a_channel_that_is_down_gives_nothing() -> None:
     received = transmit(normalize_power(random_symbols(0, 1, 2, 4, 4)), gains, snr, seeded(1))
     assert equalize(received, gains, snr).abs().max() == 0
     assert received_snr(gains, snr).isfinite().all()
+
+
+def test_an_unknown_channel_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`channel` must be one of \('awgn', 'rayleigh'\), got 'rician'"):
+        draw_gains("rician", 1, CPU)  # type: ignore[arg-type]

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from benchmarks.trust.hard_distortions import DrawnScene, cut_out, erase, hard_distortions, load_drawn, move, swap
 from benchmarks.trust.measures import MEASURES
-from benchmarks.trust.robustness import ERASED, LOST, OTHERS, summarise
+from benchmarks.trust.robustness import ERASED, LOST, OTHERS, deep_jscc, summarise
+from examples.deep_jscc.module import DeepJSCC
 from torchmetrics_sess.photographs import open_photograph
 
 
@@ -34,6 +36,20 @@ def test_a_distortion_keeps_the_size_and_depends_on_its_seed_alone(title: str) -
     distorted = distort(photograph, 3)
     assert distorted.size == photograph.size
     assert distort(photograph, 3).tobytes() == distorted.tobytes() != photograph.tobytes()
+
+
+def test_deep_jscc_meets_the_noise_of_its_seed_and_does_not_fade() -> None:
+    photograph = open_photograph("cat").resize((162, 122))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = DeepJSCC(width=8, depth=1).eval()
+    received = deep_jscc(model, -5.0, photograph, 3)
+    assert received.size == photograph.size
+    assert deep_jscc(model, -5.0, photograph, 3).tobytes() == received.tobytes()
+    assert deep_jscc(model, -5.0, photograph, 4).tobytes() != received.tobytes()
+    # Without noise, all that is left of the channel is its gain, and that does not depend on the seed.
+    clear = [np.asarray(deep_jscc(model, 60.0, photograph, seed), dtype=int) for seed in range(4)]
+    assert all(np.abs(each - clear[0]).max() <= 2 for each in clear)
 
 
 def test_an_object_is_taken_away_replaced_or_moved() -> None:
