@@ -43,7 +43,7 @@ def _robustness() -> list[Statement]:
         row("noise 50", ["noise 50"]),
         row("coloured noise 50 (1/f)", ["coloured noise 50"]),
         row("packets lost, 15 % (not trained on)", ["packets lost 15 %"]),
-        row("Deep JSCC at -5 dB (not trained on)", ["Deep JSCC, -5 dB"]),
+        row("Deep JSCC at -5 dB (others like it trained on)", ["Deep JSCC, -5 dB"]),
         Row("**mean of the twelve**", DRAWN, [value(DRAWN, m, number=HARD) for m in MEASURES], under),
     ]
     rescaled = {each["change"]: each["SeSS, rescaled"] for each in rows(DRAWN) if "change" in each}
@@ -54,7 +54,7 @@ def _robustness() -> list[Statement]:
     cut, swapped = ("hard ordering, above object cut out", "hard ordering, above object swapped")
     old = {each["change"]: each for each in rows(OLD) if "change" in each}
     auc = "AUC, distorted against other"
-    untrained = ["JPEG 2000, 1:200", "packets lost 15 %", "Deep JSCC, -5 dB"]
+    untrained = ["JPEG 2000, 1:200", "packets lost 15 %"]
     above = [value(DRAWN, "above, SeSS", change=change) for change in untrained]
     return [
         *table,

@@ -324,21 +324,35 @@ def _people() -> list[Statement]:
 
 
 def _relations() -> list[Statement]:
-    made_up, cost, under = "relations-made_up-free", "relation_recall-cpu", "## What was run here"
-    of_lite, of_sam = rows(made_up, segmenter="lite")[0], rows(made_up, segmenter="tiny SAM")[0]
+    cost, under = "relation_recall-cpu", "## What was run here"
 
-    def head(label: str, trained: dict[str, Any]) -> Row:
-        return Row(label, made_up, [*recall(trained, "head"), trained["training_seconds"]], under)
+    def table(layout: str, suffix: str) -> list[Statement]:
+        file = f"relations-made_up-{layout}"
 
-    def recall(trained: dict[str, Any], by: str) -> list[Value]:
-        return [100 * trained["recall"][by][number] for number in ("recall@20", "R@20")]
+        def recall(segmenter: str, by: str) -> list[Value]:
+            found = rows(file, segmenter=segmenter)
+            return [100 * found[0]["recall"][by][number] if found else None for number in ("recall@20", "R@20")]
+
+        def head(label: str, segmenter: str) -> Row:
+            seconds = value(file, "training_seconds", segmenter=segmenter)
+            return Row(label + suffix, file, [*recall(segmenter, "head"), seconds], under)
+
+        return [
+            head("head, tokens of `lite`", "lite"),
+            head("head, tokens of the small Segment Anything of the tests", "tiny SAM"),
+            *(
+                Row(label + suffix, file, recall("lite", by), under)
+                for label, by in (
+                    ("frequency prior", "frequency prior"),
+                    ("geometric predicates", "geometric"),
+                    ("random", "random"),
+                )
+            ),
+        ]
 
     return [
-        head("head, tokens of `lite`", of_lite),
-        head("head, tokens of the small Segment Anything of the tests", of_sam),
-        Row("frequency prior", made_up, recall(of_lite, "frequency prior"), under),
-        Row("geometric predicates", made_up, recall(of_lite, "geometric"), under),
-        Row("random", made_up, recall(of_lite, "random"), under),
+        *table("cells", ", cells"),
+        *table("free", ""),
         *(Row(label, cost, [value(cost, "ms", what=what)], under) for label, what in COSTS.items()),
         Given("of highest IoU with it, if that is at least {};", "a setting"),
         Given("## Train", "settings"),
