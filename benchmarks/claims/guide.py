@@ -58,6 +58,9 @@ def _curves() -> list[Statement]:
         found = []
         for metric in ("sess", "sess_db", "psnr", "ms_ssim", "ms_ssim_db"):
             which = {"codec": codec, "metric": metric, "kind": "rate"}
+            if any(row["note"] for row in rows(deltas, **which)):
+                # A sentence in place of a number.
+                continue
             found += [value(deltas, part, **which) for part in ("value", "low", "high")]
             found.append(times(100, value(deltas, "overlap", **which)))
         return found
