@@ -46,11 +46,11 @@ def readme() -> list[Statement]:
             leads=True,
         ),
         Sentence(
-            "Deep JSCC at -5 dB, {} %, and JPEG 2000 at 1:200, {} %",
+            "1/f noise and JPEG 2000 at 1:200, {} % and {} %",
             DRAWN,
             [
                 times(100, value(DRAWN, "above, SeSS", change=change))
-                for change in ("Deep JSCC, -5 dB", "JPEG 2000, 1:200")
+                for change in ("coloured noise 50", "JPEG 2000, 1:200")
             ],
         ),
         Sentence(
