@@ -227,12 +227,16 @@ def _objects() -> list[Statement]:
         Sentence(
             "On the half that constants were chosen on: covering {}, mean IoU with the object {}.",
             calibration,
-            [value(calibration, title, least=0.35) for title in ("covering", "IoU with the object")],
+            [value(calibration, title, least=0.3) for title in ("covering", "IoU with the object")],
         ),
         Sentence(
             "`group_objects` takes {} ms of processor time an image beside other jobs",
             file,
             [value(file, "processor milliseconds of group_objects")],
+        ),
+        Given(
+            "(`least={}`) it is met ({}, covering {}),\nbut then the goal for JPEG 20 is not ({});",
+            "measured before the constants were calibrated again",
         ),
     ]
 
