@@ -194,7 +194,7 @@ def transform_coded(image: Image.Image, random: np.random.Generator) -> Damaged:
 
 def learned(image: Image.Image, random: np.random.Generator, codecs: Sequence[LearnedCodec]) -> Damaged:
     """Send through one of some learned codecs."""
-    codec = codecs[random.integers(len(codecs))]
+    codec = codecs[int(random.integers(len(codecs)))]
     received = codec.send(image, noise_level(random), int(random.integers(2**31)))
     before, after = (_grey(np.asarray(picture, dtype=np.float32))[..., 0].ravel() for picture in (image, received))
     # Another brightness or contrast of the whole hides nothing.
