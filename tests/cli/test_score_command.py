@@ -192,6 +192,21 @@ def test_a_cache_changes_no_score_and_spares_originals(
 
 
 @stubbed
+def test_a_cache_takes_no_more_than_it_may(sess: Sess, image_folders: Folders, tmp_path: Path) -> None:
+    def taken(name: str) -> int:
+        return sum(path.stat().st_size for path in (tmp_path / name).iterdir())
+
+    assert sess("score", *image_folders, "--cache", tmp_path / "all").exit_code == 0
+    graphs, half = tmp_path / "some", taken("all") / 2
+    with pytest.warns(UserWarning, match=r"raise `cache_size_mib` \(`--cache-size`\)"):
+        result = sess("score", *image_folders, "--cache", graphs, "--cache-size", half / 2**20)
+    assert result.exit_code == 0
+    assert 0 < taken("some") <= half
+    assert_refused(sess("score", *image_folders, "--cache", graphs, "--cache-size", 0), "must be a positive number")
+    assert_refused(sess("score", *image_folders, "--cache-size", 5), "--cache-size says how much --cache FOLDER may")
+
+
+@stubbed
 def test_two_files_give_one_number(sess: Sess, image_folders: Folders) -> None:
     origin, recon = image_folders
     result = sess("score", origin / "1.png", recon / "2.png")

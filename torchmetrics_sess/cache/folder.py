@@ -107,7 +107,7 @@ class Folder:
         if not self._full:
             warnings.warn(
                 f"the cache of target graphs in {self._path} is full at {self._limit / 2**20:g} MiB: if an epoch has "
-                "more targets than that, raise `cache_size_mib`",
+                "more targets than that, raise `cache_size_mib` (`--cache-size`)",
                 stacklevel=2,
             )
         self._full = True

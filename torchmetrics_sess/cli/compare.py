@@ -11,6 +11,7 @@ import typer
 from torchmetrics_sess.cli.options import (
     BatchSizeOption,
     CacheOption,
+    CacheSizeOption,
     DeviceOption,
     DevicesOption,
     OriginArgument,
@@ -61,6 +62,7 @@ def compare(
     settings: SettingsOption = None,
     rescale: RescaleOption = None,
     cache: CacheOption = None,
+    cache_size: CacheSizeOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = "auto",
     workers: WorkersOption = None,
@@ -89,7 +91,7 @@ def compare(
     with refusing(ValueError):
         overrides = parse_settings(settings)
         size = parse_batch_size(batch_size)
-    scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache)
+    scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache, cache_size=cache_size)
     processes = launch(open_device(device), devices)
     pairs = processes.first(lambda: find_pairs(origin, recons))
     beside = open_metrics(metrics, processes)

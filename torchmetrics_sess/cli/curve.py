@@ -14,6 +14,7 @@ import typer
 from torchmetrics_sess.cli.options import (
     BatchSizeOption,
     CacheOption,
+    CacheSizeOption,
     DeviceOption,
     DevicesOption,
     PresetOption,
@@ -103,6 +104,7 @@ def curve(
     settings: SettingsOption = None,
     rescale: RescaleOption = None,
     cache: CacheOption = None,
+    cache_size: CacheSizeOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = "auto",
     workers: WorkersOption = None,
@@ -185,7 +187,7 @@ def curve(
         write(findings, out)
         return
 
-    scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache)
+    scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache, cache_size=cache_size)
     processes = launch(open_device(device), devices)
     beside = open_metrics(metrics, processes)
     measures = {name: measure_by(metric, processes.device) for name, metric in beside.items()}

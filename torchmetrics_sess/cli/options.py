@@ -27,6 +27,15 @@ CacheOption: TypeAlias = Annotated[
         "--cache", metavar="FOLDER", help="Keep scene graphs of originals there, for later runs.", show_default=False
     ),
 ]
+CacheSizeOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--cache-size",
+        metavar="MIB",
+        help="How much --cache may take; beyond it, what was not used for longest goes. By default 10240.",
+        show_default=False,
+    ),
+]
 OriginArgument: TypeAlias = Annotated[
     Path,
     typer.Argument(

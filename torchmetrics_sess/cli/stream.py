@@ -53,11 +53,20 @@ def open_device(name: str) -> torch.device:
 
 
 def find_scorer(
-    preset: str, settings: Mapping[str, object], *, rescale: Rescale = None, cache: Path | None = None
+    preset: str,
+    settings: Mapping[str, object],
+    *,
+    rescale: Rescale = None,
+    cache: Path | None = None,
+    cache_size: float | None = None,
 ) -> Scorer:
     """Return a scorer whose networks are still to be loaded, or end the command if there is no such thing."""
+    if cache is None and cache_size is not None:
+        refuse("--cache-size says how much --cache FOLDER may take: name the folder")
     with refusing(ValueError, TypeError):
-        return Scorer(preset, overrides=settings, rescale=rescale, cache_targets=cache or False)
+        return Scorer(
+            preset, overrides=settings, rescale=rescale, cache_targets=cache or False, cache_size_mib=cache_size
+        )
 
 
 def load_networks(scorer: Scorer, device: torch.device) -> Networks:
