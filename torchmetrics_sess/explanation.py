@@ -317,6 +317,7 @@ def explain_pairs(
     target_graph: SceneGraph | None = None
     for recon in recons:
         if target_graph is None:
+            # A pair goes through the networks in one pass.
             graph, target_graph = extractor.extract(to_device([recon, original], device), masks=True)
         else:
             [graph] = extractor.extract(to_device([recon], device), masks=True)

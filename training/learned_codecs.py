@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from torchmetrics_sess.atomic import replacing
 from training.scenes import Sources
 
 
@@ -165,8 +166,8 @@ def main() -> None:
         path = out / f"{seed:03}.safetensors"
         if not path.exists():
             codec = train(LearnedCodec(seed), photographs, seed)
-            save_file(codec.state_dict(), path.with_suffix(".part"))
-            path.with_suffix(".part").rename(path)
+            with replacing(path) as part:
+                save_file(codec.state_dict(), part)
             print(f"{path}: blocks of {codec.block} pixels, {codec.steps} steps")
 
 

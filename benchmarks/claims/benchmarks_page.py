@@ -236,7 +236,7 @@ def _objects() -> list[Statement]:
         ),
         Given(
             "(`least={}`) it is met ({}, covering {}),\nbut then the goal for JPEG 20 is not ({});",
-            "measured before the constants were calibrated again",
+            "measured once, with the constants put back by hand",
         ),
     ]
 

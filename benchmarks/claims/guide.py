@@ -329,7 +329,7 @@ def _people() -> list[Statement]:
 def _relations() -> list[Statement]:
     cost, under = "relation_recall-cpu", "## What was run here"
 
-    def table(layout: str, suffix: str) -> list[Statement]:
+    def table(layout: str, under: str) -> list[Statement]:
         file = f"relations-made_up-{layout}"
 
         def recall(segmenter: str, by: str) -> list[Value]:
@@ -338,13 +338,13 @@ def _relations() -> list[Statement]:
 
         def head(label: str, segmenter: str) -> Row:
             seconds = value(file, "training_seconds", segmenter=segmenter)
-            return Row(label + suffix, file, [*recall(segmenter, "head"), seconds], under)
+            return Row(label, file, [*recall(segmenter, "head"), seconds], under)
 
         return [
             head("head, tokens of `lite`", "lite"),
             head("head, tokens of the small Segment Anything of the tests", "tiny SAM"),
             *(
-                Row(label + suffix, file, recall("lite", by), under)
+                Row(label, file, recall("lite", by), under)
                 for label, by in (
                     ("frequency prior", "frequency prior"),
                     ("geometric predicates", "geometric"),
@@ -354,8 +354,8 @@ def _relations() -> list[Statement]:
         ]
 
     return [
-        *table("cells", ", cells"),
-        *table("free", ""),
+        *table("cells", "### Where colours tell places"),
+        *table("free", "### Where only places do"),
         *(Row(label, cost, [value(cost, "ms", what=what)], under) for label, what in COSTS.items()),
         Given("of highest IoU with it, if that is at least {};", "a setting"),
         Given("## Train", "settings"),

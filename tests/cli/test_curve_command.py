@@ -266,6 +266,7 @@ def test_reconstructions_that_are_missing_extra_or_of_another_size_are_named(
         (["broken.json"], "broken.json is no JSON"),
         (["other.json"], "other.json is no results file of CompressAI"),
         (["other.json", "--axis", "snr"], "is no results file"),
+        (["nan.json"], "nan.json holds nan where a number belongs"),
         (["unknown.json"], "unknown.json holds no metric that is known here: psnr-rgb, ms-ssim-rgb, sess"),
         (["originals", "--codec", "jpeg", "-o", "page"], "is no report of ours"),
     ],
@@ -277,6 +278,7 @@ def test_mistakes_get_one_sentence(
     origin.rename("originals")
     Path("broken.json").write_text("{")
     Path("other.json").write_text('{"results": {"psnr": [1]}}')
+    Path("nan.json").write_text('{"results": {"bpp": [1, 2], "psnr-rgb": [30, NaN]}}')
     Path("unknown.json").write_text('{"results": {"bpp": [1], "mine": [1]}}')
     shutil.copytree("originals", "decoded/png/5")
     Path("page").mkdir()

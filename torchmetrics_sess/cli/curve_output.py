@@ -99,7 +99,7 @@ def write(findings: Findings, folder: Path) -> None:
     """Write tables, figures and CompressAI's format into a folder; end the command if that cannot be."""
     from torchmetrics_sess.curves import plot_curves, write_compressai
     from torchmetrics_sess.curves.files import write_deltas, write_points
-    from torchmetrics_sess.drawing.figures import FORMATS, save_figure
+    from torchmetrics_sess.drawing.figures import FORMATS, lay_out, save_figure
 
     with refusing(OSError):
         figures = folder / "figures"
@@ -109,6 +109,7 @@ def write(findings: Findings, folder: Path) -> None:
         for use in ("paper", "slides"):
             for dark in (False, True):
                 figure = plot_curves(findings.curves, use=use, dark=dark)
+                lay_out(figure)
                 for extension in FORMATS:
                     save_figure(figure, figures / f"{use}{'-dark' if dark else ''}{extension}")
         for curve in findings.curves:

@@ -23,7 +23,6 @@ try:
     from matplotlib import rc_context
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.patches import ConnectionPatch, Patch
     from matplotlib.patheffects import withStroke
 except ModuleNotFoundError as error:
@@ -36,7 +35,7 @@ FORMATS = (".png", ".pdf", ".svg")
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#F0E442", "#CC79A7", "#56B4E9", "#E69F00")
 _GREY, _DARK = "#9A9A9A", "#4D4D4D"
 # A figure is read in a column of a page, at half of its width.
-_WIDTH, _DPI = 6.0, 250
+_WIDTH, _NARROW, _DPI = 6.0, 4.2, 250
 _BARS = 16
 # From this aspect on, images lie one above the other.
 _WIDE = 2.4
@@ -148,7 +147,7 @@ def plot_scene_graph(
     order = sorted(range(len(graph)), key=lambda number: -importance[number])
     colours = dict(zip(order[:objects] if chosen is None else chosen, cycle(_COLOURS), strict=False))
     scene = scene_of(image, graph)
-    width = 0.7 * _WIDTH if scene.aspect < _WIDE else _WIDTH
+    width = _NARROW if scene.aspect < _WIDE else _WIDTH
     height = float(np.clip(width / scene.aspect, 1.0, 6.0))
     figure = Figure((width, height + 0.75), layout="constrained", dpi=_DPI)
     axes = figure.subplots()
@@ -174,11 +173,13 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     dates: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     # Publishers refuse fonts of type 3.
     with rc_context({"svg.hashsalt": "torchmetrics-sess", "pdf.fonttype": 42}):
-        if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
-            # Whatever else the figure is written to, it is laid out once: that takes longer than drawing.
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
         figure.savefig(path, dpi=_DPI, metadata=dates.get(extension), format=extension[1:])
+
+
+def lay_out(figure: Figure) -> None:
+    """Let everything in a figure stay where it is now: to find that out takes longer than to write the figure."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def _called(number: int, names: Sequence[str] | None) -> str:
