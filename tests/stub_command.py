@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from stub_extractor import stub_preset
@@ -24,7 +26,8 @@ def run(*arguments: str) -> None:
 
     The process of rank ``STUB_VICTIM`` is killed at its fourth batch; that of rank
     ``STUB_REFUSES`` refuses to do its first. With ``STUB_NO_FIGURES``, no figure
-    becomes a file, which is what takes long.
+    becomes a file, which is what takes long. The names of the threads that are left when
+    Python ends go into the file ``STUB_THREADS``. If only some ranks are to ``STUB_BEGINS``, the others end at once.
     """
     extract = SceneGraphExtractor.extract
     batches = itertools.count()
@@ -47,8 +50,17 @@ def run(*arguments: str) -> None:
         from torchmetrics_sess.drawing import figures
 
         vars(figures)["save_figure"] = lambda figure, path: path.touch()
+    if os.environ.get("LOCAL_RANK", "0") not in os.environ.get("STUB_BEGINS", "0 1 2").split():
+        sys.exit(3)
+    if "STUB_THREADS" in os.environ:
+        atexit.register(_write_threads, Path(os.environ["STUB_THREADS"]))
     sys.argv[1:] = arguments
     main()
+
+
+def _write_threads(path: Path) -> None:
+    with path.open("a") as file:
+        file.writelines((thread / "comm").read_text() for thread in Path("/proc/self/task").iterdir())
 
 
 def run_task(output: str, *arguments: str) -> None:

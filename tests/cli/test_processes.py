@@ -21,10 +21,12 @@ from stub_extractor import stub_images
 from torchvision.transforms.functional import to_pil_image
 
 from torchmetrics_sess.cli import processes
+from torchmetrics_sess.cli.output import Refusal
 from torchmetrics_sess.cli.processes import Processes, launch
 
 ROOT = Path(__file__).parents[2]
 STEPS = itertools.count()
+DIED = "sess: another process of this run has ended before its time; the same command goes on from here\n"
 
 
 @pytest.fixture
@@ -98,11 +100,16 @@ def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(
 ) -> None:
     whole, out = tmp_path / "whole.csv", tmp_path / "scores.csv"
     assert run(*arguments, whole) == 1
-    result = run_program(stub_command.__file__, *arguments, out, "--devices", "2", STUB_VICTIM=victim)
+    threads = tmp_path / "threads.txt"
+    result = run_program(
+        stub_command.__file__, *arguments, out, "--devices", "2", STUB_VICTIM=victim, STUB_THREADS=str(threads)
+    )
+    # A thread that lets go of a tensor while Python ends would abort the program.
+    assert "gloo" not in threads.read_text()
     if victim == "1":
         assert (result.returncode, result.stderr) == (
             2,
-            "sess: another process of this run has ended before its time; the same command goes on from here\n",
+            DIED,
         )
     else:
         # Whoever is killed says nothing, and nor do those that it talks for.
@@ -174,10 +181,9 @@ def test_killed_tasks_of_slurm_end_with_the_files_of_one(
 
     codes = run_tasks(2, tmp_path / "logs-killed", *given, out, STUB_VICTIM=victim)
     said = {path.name: path.read_text() for path in (tmp_path / "logs-killed").iterdir()}
-    reason = "sess: another process of this run has ended before its time; the same command goes on from here\n"
     # Whoever is killed says nothing, and nor do those that it talks for.
     assert codes == ([-signal.SIGKILL, 2] if victim == "0" else [2, -signal.SIGKILL])
-    assert said.pop("0.err").endswith(reason if victim == "1" else "")
+    assert said.pop("0.err").endswith(DIED if victim == "1" else "")
     assert said == {"0.out": "", "1.out": "", "1.err": ""}
 
     assert run_tasks(count, tmp_path / "logs-again", *given, out) == [1, *[0] * (count - 1)]
@@ -217,6 +223,19 @@ def test_a_process_of_its_own_stays_so(variables: dict[str, str], monkeypatch: p
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     assert launch(torch.device("cpu"), 1) == Processes(0, 1, torch.device("cpu"))
+
+
+def test_more_devices_than_there_are_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    with pytest.raises(Refusal):
+        launch(torch.device("cuda"), 3)
+    assert capsys.readouterr().err == "sess: --devices 3 is more than there are: 2 of kind cuda\n"
+
+
+def test_a_process_that_cannot_begin_ends_the_run(arguments: list[str], tmp_path: Path) -> None:
+    result = run_program(stub_command.__file__, *arguments, tmp_path / "out.csv", "--devices", "3", STUB_BEGINS="0 1")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == DIED
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 import typer
 from torch import distributed
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
 from torchmetrics_sess.cli.output import Refusal, mute, refuse, refusing
 
 T = TypeVar("T")
+
+_DIED = "another process of this run has ended before its time; the same command goes on from here"
+
+# The first process of ``sess --devices`` tells those that it starts what torchrun would, and this beside it.
+_OURSELVES = "SESS_DEVICES"
 
 # The first exchange has to wait for whoever loads networks, or even downloads them.
 _PATIENCE = timedelta(days=1)
@@ -105,9 +117,11 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
+            # What its frames hold would outlive the group.
+            traceback.clear_frames(error.__traceback__)
             if self.rank > 0:
                 raise typer.Exit(2) from error
-            refuse("another process of this run has ended before its time; the same command goes on from here")
+            refuse(_DIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +185,7 @@ def _started_by_torchrun() -> _Started | None:
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         return None
     return _Started(
-        "torchrun",
+        _OURSELVES if _OURSELVES in os.environ else "torchrun",
         rank=_number("RANK"),
         count=_number("WORLD_SIZE"),
         local_rank=_number("LOCAL_RANK", 0),
@@ -212,7 +226,7 @@ def _number(variable: str, default: int | None = None) -> int:
 
 
 def _join(started: _Started, device: torch.device, devices: int) -> Processes:
-    """Meet the other processes that a launcher has started."""
+    """Meet the other processes that have been started."""
     from torch.distributed.rendezvous import rendezvous
 
     if devices not in (1, started.count):
@@ -220,36 +234,73 @@ def _join(started: _Started, device: torch.device, devices: int) -> Processes:
     address = f"[{started.address}]" if ":" in started.address else started.address
     place = f"tcp://{address}:{started.port}"
     try:
-        store, rank, count = next(rendezvous(place, started.rank, started.count, timeout=_MEETING))
-        # What is exchanged are a few lines of text, which need not pass through the devices.
-        distributed.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_PATIENCE)
+        if started.launcher == _OURSELVES:
+            store: Store = TCPStore(started.address, started.port, wait_for_workers=False)
+            store.set(str(started.rank), "here")
+        else:
+            store, _, _ = next(rendezvous(place, started.rank, started.count, timeout=_MEETING))
+        return _connect(store, started, device)
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         hint = "; in a script for sbatch, start the command with srun" if started.launcher == "Slurm" else ""
         refuse(f"not all {started.count} processes of {started.launcher} have met at {place}: {reason}{hint}")
+
+
+def _start(device: torch.device, devices: int) -> Processes:
+    """Start this program again, as many times as there are other devices, and wait until all have come."""
+    if device.type != "cpu" and devices > (present := torch.accelerator.device_count()):
+        refuse(f"--devices {devices} is more than there are: {present} of kind {device.type}")
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    first = _Started(_OURSELVES, rank=0, count=devices, local_rank=0, address=store.host, port=store.port)
+    if "OMP_NUM_THREADS" not in os.environ:
+        # Threads that wait for each other keep the processor from those that work.
+        torch.set_num_threads(max(1, torch.get_num_threads() // devices))
+    told = {
+        "MASTER_ADDR": store.host,
+        "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": str(devices),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        _OURSELVES: str(devices),
+    }
+    others = {
+        str(rank): subprocess.Popen(  # noqa: S603
+            _this_program(), env={**os.environ, **told, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        )
+        for rank in range(1, devices)
+    }
+    atexit.register(_end, others.values())
+    while not store.check(list(others)):
+        if any(process.poll() is not None for process in others.values()):
+            refuse(_DIED)
+        time.sleep(0.02)
+    with refusing(RuntimeError):
+        return _connect(store, first, device)
+
+
+def _end(others: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End what this process has started: when it ends itself, the others are ready, or nobody waits for them."""
+    for process in others:
+        process.terminate()
+    for process in others:
+        process.wait()
+
+
+def _this_program() -> list[str]:
+    """Return the command that has started this process."""
+    module = sys.modules["__main__"].__spec__
+    program = [str(Path(sys.argv[0]).absolute())] if module is None else ["-m", module.name]
+    return [sys.executable, *program, *sys.argv[1:]]
+
+
+def _connect(store: Store, started: _Started, device: torch.device) -> Processes:
+    """Connect this process to all others that know of ``store``."""
+    # What is exchanged are a few lines of text, which need not pass through the devices.
+    distributed.init_process_group("gloo", store=store, rank=started.rank, world_size=started.count, timeout=_PATIENCE)
+    # Its threads let go of tensors when they are ready; one that does so while Python ends would abort the program.
+    atexit.register(distributed.destroy_process_group)
     if started.rank > 0:
         mute()
     if device.type != "cpu":
         # A launcher may show each process one device of its own.
         device = torch.device(device.type, started.local_rank % max(1, torch.accelerator.device_count()))
     return Processes(started.rank, started.count, device)
-
-
-def _start(device: torch.device, devices: int) -> Processes:
-    """Start this program again, as many times as there are other devices."""
-    import logging
-
-    from lightning.fabric import Fabric
-    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-    from lightning.fabric.strategies.ddp import DDPStrategy
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    strategy = DDPStrategy(process_group_backend="gloo", timeout=_PATIENCE, cluster_environment=LightningEnvironment())
-    with refusing(MisconfigurationException, ValueError):
-        fabric = Fabric(accelerator=device.type, devices=devices, strategy=strategy)
-    fabric.launch()
-    if fabric.global_rank > 0:
-        mute()
-    return Processes(fabric.global_rank, fabric.world_size, fabric.device)
