@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stub_command
 import typer
+from fork_server import start
+from stub_extractor import stub_images
+from torchvision.transforms.functional import to_pil_image
 
 from torchmetrics_sess import __version__
 from torchmetrics_sess.cli import app
@@ -54,6 +58,18 @@ def test_a_command_that_does_not_exist_is_a_mistake_of_usage() -> None:
     result = run("-m", "torchmetrics_sess.cli", "scroe")
     assert result.returncode == 2
     assert b"scroe" in result.stderr
+
+
+def test_what_this_package_warns_of_is_one_line(tmp_path: Path) -> None:
+    image, graphs = tmp_path / "image.png", tmp_path / "graphs"
+    to_pil_image(stub_images(1)[0]).save(image)
+    options = ["--cache", str(graphs), "--cache-size", "0.0001"]
+    process = start(stub_command.run_task, str(tmp_path / "said"), "score", str(image), str(image), *options)
+    process.join()
+    assert process.exitcode == 0
+    said = (tmp_path / "said.err").read_text()
+    assert said.startswith(f"sess: the cache of target graphs in {graphs} is full at ")
+    assert said.count("\n") == 1
 
 
 def test_a_name_that_is_no_text_does_not_end_the_run(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+import warnings
+from pathlib import Path
+from typing import Annotated, TextIO
 
 import typer
 
@@ -20,6 +22,7 @@ from torchmetrics_sess.cli.demo import demo
 from torchmetrics_sess.cli.explain import explain
 from torchmetrics_sess.cli.extract import extract
 from torchmetrics_sess.cli.graph import graph
+from torchmetrics_sess.cli.output import note
 from torchmetrics_sess.cli.presets import presets, signature
 from torchmetrics_sess.cli.relations import relations
 from torchmetrics_sess.cli.report import report
@@ -45,7 +48,27 @@ def main() -> None:
     # File names need not be valid text; printing one must not end the run.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _show_warning
     app(prog_name="sess")
+
+
+_OURS = Path(__file__).parents[1]
+_show_foreign_warning = warnings.showwarning
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Say what this package warns of in a line, as all that commands say; who reads that has no use for its code."""
+    if _OURS in Path(filename).parents:
+        note(str(message))
+    else:
+        _show_foreign_warning(message, category, filename, lineno, file, line)
 
 
 def _print_version(wanted: bool) -> bool:
