@@ -1,10 +1,13 @@
-"""``sess curve`` in processes of its own: killed twice, it ends with the same files."""
+"""``sess curve`` in processes of its own: killed twice, it ends with the same files, and no encoder outlives it."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
+import pytest
 import stub_command
 from fork_server import start
 from PIL import Image
@@ -53,3 +56,37 @@ def test_a_killed_run_ends_with_the_same_files(tmp_path: Path) -> None:
     for name in ("results.csv", "points.csv", "deltas.csv"):
         whole, killed = ((tmp_path / folder / name).read_text() for folder in ("whole", "killed"))
         assert killed.replace("/killed/", "/whole/") == whole, name
+
+
+def is_there(process: int) -> bool:
+    try:
+        # Whoever has ended and is not waited for yet has no arguments any more.
+        return Path(f"/proc/{process}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_encoders_end_with_the_run(number: signal.Signals, status: int, tmp_path: Path) -> None:
+    (tmp_path / "originals").mkdir()
+    to_pil_image(stub_images(1)[0]).save(tmp_path / "originals" / "0.png")
+    (tmp_path / "pids").mkdir()
+    # An encoder that a shell waits for.
+    script = tmp_path / "enc.sh"
+    script.write_text(f"sleep 50 & echo $! > {tmp_path}/part$3; mv {tmp_path}/part$3 {tmp_path}/pids/$3; wait")
+    codec = f"slow:1,2=sh {script} {{in}} {{bits}} {{q}}; cp {{bits}} {{out}}"
+    arguments = ["curve", str(tmp_path / "originals"), "--codec", codec, "--metrics", "psnr", "--device", "cpu"]
+    process = start(stub_command.run, *arguments, "--workers", "2", "--out", str(tmp_path / "out"))
+    while len(list((tmp_path / "pids").iterdir())) < 2:
+        assert process.is_alive()
+        time.sleep(0.01)
+    encoders = [int(path.read_text()) for path in (tmp_path / "pids").iterdir()]
+    assert all(map(is_there, encoders))
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(20)
+    assert process.exitcode == status
+    deadline = time.monotonic() + 10
+    while any(map(is_there, encoders)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
