@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -24,6 +23,10 @@ _DARK = ("#56B4E9", "#F2914A", "#3FCF9F", "#E89BC6", "#F0E442", "#9CC9F0", "#FFF
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (2, 1)), "-", "-", "-")
 _MOST_PANELS = 6
+# Of round numbers.
+_STEPS = (1, 2, 2.5, 5, 10)
+# With two labels, no value can be read off an axis.
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,6 @@ def _columns(panels: int, use: Use) -> int:
 def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark: bool, band: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axis = AXES[curves[0].axis]
     colours = colours_of(dark)
     for index, curve in enumerate(curves):
         colour = colours[index % len(colours)]
@@ -135,32 +137,74 @@ def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark
             low, high = zip(*ends, strict=True)
             axes.fill_between(curve.rates, low, high, color=colour, alpha=0.22 if dark else 0.13, linewidth=0)
     axes.set_title(title_of(metric) if metric in DECIBELS else _titled(metric))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS, min_n_ticks=_FEWEST))
+    _draw_across(axes, curves, look)
+
+
+def _draw_across(axes: Axes, curves: Sequence[Curve], look: _Look) -> None:
+    """Draw the axis across, the same in every panel."""
+    axis = AXES[curves[0].axis]
+    rates = np.concatenate([curve.rates for curve in curves])
     axes.set_xlabel(axis.title)
-    # Two labels are too few to read a value off.
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10), min_n_ticks=3))
     if axis.logarithmic:
         axes.set_xscale("log")
         axes.minorticks_off()
-        ticks = _ticks([rate for curve in curves for rate in curve.rates.tolist()], look.ticks)
+        first, last = _room(np.log10(rates), alone=0.2)
+        low, high = 10**first, 10**last
+        ticks = log_ticks(low, high, look.ticks)
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     else:
-        axes.set_xticks(sorted({round(rate, 6) for curve in curves for rate in curve.rates.tolist()})[:12])
+        low, high = _room(rates, alone=1.0)
+        values = np.unique(rates.round(6)).tolist()
+        # What was measured, as long as there is room for that.
+        axes.set_xticks(values if _FEWEST <= len(values) <= 2 * look.ticks else _even_ticks(low, high, look.ticks))
+    axes.set_xlim(low, high)
+
+
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return round numbers for a logarithmic axis: at least three, or nobody sees that it is one.
+
+    Args:
+        low: where the axis begins.
+        high: where it ends.
+        most: how many to take where fewer than that say as much.
+
+    Examples:
+        >>> log_ticks(0.1, 10.0, most=7), log_ticks(0.1, 10.0, most=4)
+        ([0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0], [0.1, 1.0, 10.0])
+        >>> log_ticks(0.21, 0.91, most=4)
+        [0.4, 0.6, 0.8]
+    """
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    found = [_between(np.outer(powers, steps).flatten().tolist(), low, high) for steps in ((1, 2, 5), (1, 3), (1,))]
+    enough = [ticks for ticks in found if len(ticks) >= _FEWEST]
+    if not enough:
+        # Within a decade, even steps are the round ones.
+        return _even_ticks(low, high, most)
+    return next((ticks for ticks in enough if len(ticks) <= most), enough[-1])
+
+
+def _even_ticks(low: float, high: float, most: int) -> list[float]:
+    from matplotlib.ticker import MaxNLocator
+
+    return _between(MaxNLocator(most, steps=_STEPS, min_n_ticks=_FEWEST).tick_values(low, high), low, high)
+
+
+def _between(ticks: Iterable[float], low: float, high: float) -> list[float]:
+    rounding = 1e-9 * (high - low)
+    return [float(f"{tick:.12g}") for tick in ticks if low - rounding <= tick <= high + rounding]
+
+
+def _room(values: np.ndarray, *, alone: float) -> tuple[float, float]:
+    """Return the ends of an axis that has all values on it, with a little room; more where there is a single one."""
+    low, high = float(values.min()), float(values.max())
+    # Numbers on an axis have few digits.
+    margin = 0.05 * (high - low) if high - low > 1e-4 else alone
+    return low - margin, high + margin
 
 
 def _titled(metric: str) -> str:
     return "PSNR (dB)" if metric == "psnr" else title_of(metric)
-
-
-def _ticks(values: Sequence[float], most: int) -> list[float]:
-    """Return round numbers, a few, within the range of some values."""
-    finite = [value for value in values if isfinite(value)]
-    low, high = min(finite), max(finite)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [step * 10.0**power for power in range(-6, 7) for step in steps]
-        found = [tick for tick in ticks if 0.97 * low <= tick <= 1.03 * high]
-        if len(found) <= most:
-            break
-    return found or [float(f"{low:.2g}")]
 
 
 def _style(look: _Look, dark: bool) -> dict[Any, Any]:

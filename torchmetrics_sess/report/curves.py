@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, isfinite, log10
+from math import isfinite, log10
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,9 @@ from torchmetrics_sess.report.pictures import Picture, as_picture
 if TYPE_CHECKING:
     from torchmetrics_sess.curves import Curve, Delta
     from torchmetrics_sess.curves.pictures import Comparison
+
+# What there is room for across a chart.
+_TICKS = 7
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,9 @@ class LogAxis:
     @property
     def ticks(self) -> list[float]:
         """The values to label."""
-        powers = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
-        steps = (1, 2, 5) if self.high < 200 * self.low else (1,)
-        ticks = [step * 10.0**power for power in powers for step in steps]
-        return [float(f"{tick:.6g}") for tick in ticks if 0.999 * self.low <= tick <= 1.001 * self.high]
+        from torchmetrics_sess.curves.figure import log_ticks
+
+        return log_ticks(self.low, self.high, _TICKS)
 
     def place(self, value: float) -> float:
         """Return where ``value`` goes, in percent."""

@@ -1,0 +1,54 @@
+"""Curves drawn: whatever lies on an axis, values can be read off it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
+
+from torchmetrics_sess.curves import Curve, plot_curves
+from torchmetrics_sess.curves.figure import Use, log_ticks
+
+
+def curve(axis: str, rates: list[float], **metrics: list[float]) -> Curve:
+    return Curve.of_means("mine", axis, rates, metrics or {"psnr": [20.0 + rate for rate in rates]})
+
+
+def labels(axes: Axes, name: str) -> list[str]:
+    """Return what is written along an axis, of what lies on it."""
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    low, high = sorted(axis.get_view_interval())
+    texts = zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+    return [text.get_text() for place, text in texts if low <= place <= high]
+
+
+@given(st.floats(1e-4, 1e2), st.floats(1.001, 1e4), st.integers(3, 8))
+def test_a_logarithmic_axis_has_three_round_numbers_or_more(low: float, ratio: float, most: int) -> None:
+    ticks = log_ticks(low, low * ratio, most)
+    assert 3 <= len(ticks) <= max(most, 6)
+    assert ticks == sorted(ticks)
+    assert low * 0.999999 <= ticks[0]
+    assert ticks[-1] <= low * ratio * 1.000001
+    # What is written tells them apart.
+    assert len({f"{tick:g}" for tick in ticks}) == len(ticks)
+
+
+@pytest.mark.parametrize("use", ["paper", "slides"])
+@pytest.mark.parametrize(
+    ("axis", "rates"),
+    [
+        ("bpp", [0.21, 0.4, 0.91]),
+        ("bpp", [0.55, 0.93]),
+        ("bpp", [0.55]),
+        ("cbr", [1 / 96, 1 / 48, 1 / 24]),
+        ("snr", [3.0]),
+        ("snr", [float(snr) for snr in range(-6, 20, 1)]),
+    ],
+)
+def test_a_rate_can_be_read_off(axis: str, rates: list[float], use: Use) -> None:
+    figure = plot_curves([curve(axis, rates)], use=use)
+    assert 3 <= len(set(labels(figure.axes[0], "x"))) <= 8
+    low, high = figure.axes[0].get_xlim()
+    assert low < min(rates) <= max(rates) < high
