@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,3 +55,33 @@ def test_a_rate_can_be_read_off(axis: str, rates: list[float], use: Use) -> None
     assert 3 <= len(set(labels(figure.axes[0], "x"))) <= 8
     low, high = figure.axes[0].get_xlim()
     assert low < min(rates) <= max(rates) < high
+
+
+@pytest.mark.parametrize("values", [[0.9999, 0.99995, 0.99999], [0.2, 0.9, 0.95], [1 - 1e-9, 1 - 2e-9, 1.0], [0.5] * 3])
+def test_a_score_can_be_read_off(values: list[float]) -> None:
+    [axes] = plot_curves([curve("bpp", [0.2, 0.5, 1.0], sess=values)], ["sess"]).axes
+    written = [float(label) for label in labels(axes, "y")]
+    assert 3 <= len(set(written)) <= 6
+    # They are the values themselves: nothing is to be added to them, or multiplied.
+    assert written == pytest.approx(axes.get_yticks().tolist(), abs=1e-12)
+    assert axes.yaxis.get_offset_text().get_text() == ""
+    low, high = axes.get_ylim()
+    assert low < min(values) <= max(values) < high
+    # Rounding is not blown up.
+    assert high - low > 1e-5
+
+
+def test_infinite_points_lie_on_a_line_of_their_own() -> None:
+    lossy = curve("bpp", [0.2, 0.5, 1.0], sess=[0.9, 0.99, 1 - 1e-9], psnr=[30.0, 35.0, inf])
+    lossless = replace(curve("bpp", [3.0, 5.0], sess=[1.0, 1 - 1e-9], psnr=[inf, inf]), name="lossless")
+    figure = plot_curves([lossy, lossless])
+    assert len({axes.get_xlim() for axes in figure.axes[:3]}) == 1
+    for axes in figure.axes[1:3]:
+        *finite, infinity = labels(axes, "y")
+        assert infinity == "∞"
+        assert len(finite) >= 3
+        first, second = (line.get_ydata() for line in axes.lines)
+        top = axes.get_ylim()[1]
+        assert [value == top for value in [*first, *second]] == [False, False, True, True, True]  # type: ignore[misc]
+    for axes in plot_curves([lossless], ["sess_db", "psnr"]).axes:
+        assert labels(axes, "y") == ["∞"]

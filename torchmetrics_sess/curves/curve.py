@@ -39,6 +39,9 @@ AXES = {
 DECIBELS = {"sess_db": "sess", "ms_ssim_db": "ms_ssim"}
 """Metrics that are others in decibels, -10 · log10(1 - mean), which tells values near 1 apart."""
 
+# Networks and metrics compute in single precision, so that what lies this near to 1 is 1.
+_ROUNDING = 2.0**-23
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -164,12 +167,16 @@ class Curve:
 
 
 def in_decibels(metric: str, means: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Return means in decibels if ``metric`` is one of ``DECIBELS``, else as they are."""
+    """Return means in decibels if ``metric`` is one of ``DECIBELS``, else as they are.
+
+    Examples:
+        >>> in_decibels("sess_db", np.array([0.9, 1 - 1e-6, 1 - 1e-9])).round(6).tolist()
+        [10.0, 60.0, inf]
+    """
     if metric not in DECIBELS:
         return means
     lost = 1 - means
-    # What is left of 1 - 1 is rounding.
-    return np.where(lost > 1e-12, -10 * np.log10(np.maximum(lost, 1e-12)), inf)
+    return np.where(lost > _ROUNDING, -10 * np.log10(np.maximum(lost, _ROUNDING)), inf)
 
 
 def digits_of(metric: str) -> int:

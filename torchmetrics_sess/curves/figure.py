@@ -120,25 +120,49 @@ def _columns(panels: int, use: Use) -> int:
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark: bool, band: bool) -> None:
-    from matplotlib.ticker import MaxNLocator
-
+    known = {curve.name: curve.means(metric) for curve in curves if curve.has(metric)}
+    ends = {curve.name: curve.interval(metric) for curve in curves if band and curve.has(metric)}
+    beyond = _draw_up(axes, np.concatenate([*known.values(), *(np.ravel(pair) for pair in ends.values() if pair)]))
+    _draw_across(axes, curves, look)
     colours = colours_of(dark)
     for index, curve in enumerate(curves):
         colour = colours[index % len(colours)]
         style = {"color": colour, "marker": _MARKERS[index % len(_MARKERS)], "linestyle": _DASHES[index % len(_DASHES)]}
-        if not curve.has(metric):
+        if curve.name not in known:
             # The legend is that of the first panel, and has everyone.
             axes.plot([], [], label=curve.name, **style)
             continue
-        means = np.where(np.isfinite(curve.means(metric)), curve.means(metric), np.nan)
-        axes.plot(curve.rates, means, label=curve.name, **style)
-        ends = curve.interval(metric) if band else None
-        if ends:
-            low, high = zip(*ends, strict=True)
+        means = np.where(np.isinf(known[curve.name]), beyond, known[curve.name])
+        axes.plot(curve.rates, means, label=curve.name, clip_on=False, **style)
+        if interval := ends.get(curve.name):
+            low, high = zip(*interval, strict=True)
             axes.fill_between(curve.rates, low, high, color=colour, alpha=0.22 if dark else 0.13, linewidth=0)
     axes.set_title(title_of(metric) if metric in DECIBELS else _titled(metric))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS, min_n_ticks=_FEWEST))
-    _draw_across(axes, curves, look)
+
+
+def _draw_up(axes: Axes, values: np.ndarray) -> float:
+    """Draw the axis of a metric, with a place for infinity above it if a value is that; return the place."""
+    finite = values[np.isfinite(values)]
+    ticks: list[float] = []
+    low, high = 0.0, 1.0
+    if len(finite):
+        size = max(1.0, float(np.abs(finite).max()))
+        # What differs by rounding errors alone is not to be blown up.
+        low, high = _room(finite, alone=0.05 * size, least=1e-6 * size)
+        ticks = _even_ticks(low, high, 5)
+    beyond = high + 0.2 * (high - low)
+    labels = _written(ticks)
+    if np.isinf(values).any():
+        ticks, labels, high = [*ticks, beyond], [*labels, "∞"], beyond
+    axes.set_yticks(ticks, labels)
+    axes.set_ylim(low, high)
+    return beyond
+
+
+def _written(ticks: Sequence[float]) -> list[str]:
+    """Return numbers as text, each of them whole, with as many digits as the longest one needs."""
+    digits = max((len(np.format_float_positional(tick, trim="-").partition(".")[2]) for tick in ticks), default=0)
+    return [f"{tick:.{digits}f}".replace("-", "−") for tick in ticks]  # noqa: RUF001 - a minus, as of other axes
 
 
 def _draw_across(axes: Axes, curves: Sequence[Curve], look: _Look) -> None:
@@ -149,12 +173,12 @@ def _draw_across(axes: Axes, curves: Sequence[Curve], look: _Look) -> None:
     if axis.logarithmic:
         axes.set_xscale("log")
         axes.minorticks_off()
-        first, last = _room(np.log10(rates), alone=0.2)
+        first, last = _room(np.log10(rates), alone=0.2, least=1e-4)
         low, high = 10**first, 10**last
         ticks = log_ticks(low, high, look.ticks)
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     else:
-        low, high = _room(rates, alone=1.0)
+        low, high = _room(rates, alone=1.0, least=1e-4)
         values = np.unique(rates.round(6)).tolist()
         # What was measured, as long as there is room for that.
         axes.set_xticks(values if _FEWEST <= len(values) <= 2 * look.ticks else _even_ticks(low, high, look.ticks))
@@ -195,11 +219,16 @@ def _between(ticks: Iterable[float], low: float, high: float) -> list[float]:
     return [float(f"{tick:.12g}") for tick in ticks if low - rounding <= tick <= high + rounding]
 
 
-def _room(values: np.ndarray, *, alone: float) -> tuple[float, float]:
-    """Return the ends of an axis that has all values on it, with a little room; more where there is a single one."""
+def _room(values: np.ndarray, *, alone: float, least: float) -> tuple[float, float]:
+    """Return the ends of an axis that has all values on it, with a little room.
+
+    Args:
+        values: what lies on it.
+        alone: how much room a single value has.
+        least: what differs by less is no more than a single value.
+    """
     low, high = float(values.min()), float(values.max())
-    # Numbers on an axis have few digits.
-    margin = 0.05 * (high - low) if high - low > 1e-4 else alone
+    margin = 0.05 * (high - low) if high - low > least else alone
     return low - margin, high + margin
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, log10
+from math import inf, isfinite, isnan, log10
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,6 +51,21 @@ class LogAxis:
 
 
 @dataclass(frozen=True)
+class Infinity:
+    """An axis of which nothing is known but its end, as all that lies on it is infinite."""
+
+    ticks = (inf,)
+
+    def place(self, value: float) -> float:
+        """Return where ``value`` goes, in percent."""
+        return 100.0
+
+    def label(self, value: float) -> str:
+        """Return ``value``, a tick, as text."""
+        return "∞"
+
+
+@dataclass(frozen=True)
 class Stop:
     """A point of a curve: places in percent, and what it says under the pointer."""
 
@@ -68,7 +83,7 @@ class CurvePanel:
     title: str
     across_title: str
     across: Axis | LogAxis
-    up: Axis
+    up: Axis | Infinity
     curves: list[tuple[int, list[Stop]]]
 
 
@@ -162,7 +177,8 @@ def _panel(curves: Sequence[Curve], metric: str) -> CurvePanel:
     ends = {curve.name: curve.interval(metric) for curve in known} if metric == "sess" else {}
     values = [value for curve in known for value in curve.means(metric).tolist()]
     values += [end for both in ends.values() for pair in both or () for end in pair]
-    up = Axis.over(value for value in values if isfinite(value))
+    values = [value for value in values if not isnan(value)]
+    up = Axis.over(values) if any(map(isfinite, values)) else Infinity()
     drawn = []
     for index, curve in enumerate(curves):
         if not curve.has(metric):
@@ -170,7 +186,7 @@ def _panel(curves: Sequence[Curve], metric: str) -> CurvePanel:
         sure = ends.get(curve.name)
         stops = []
         for place, (rate, value) in enumerate(zip(curve.rates.tolist(), curve.means(metric).tolist(), strict=True)):
-            if not isfinite(value):
+            if isnan(value):
                 continue
             text = f"{curve.name}, {curve.points[place]}: {rate:.4g} {axis.name}, {title_of(metric)} {value:.5g}"
             low, high = sure[place] if sure else (None, None)
