@@ -185,6 +185,8 @@ def curve(
         findings = find_out(published, anchor)
         show(findings)
         write(findings, out)
+        page = write_report([], findings, [], out / "points.csv", [])
+        results().print(f"\n{page}", soft_wrap=True)
         return
 
     scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache, cache_size=cache_size)

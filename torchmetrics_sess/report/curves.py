@@ -119,6 +119,7 @@ class CurveSection:
         sentences: where metrics disagree.
         looks: pictures at equal rate.
         unit: of deltas of rate.
+        intervals: whether there are any of SeSS.
     """
 
     names: list[str]
@@ -128,6 +129,7 @@ class CurveSection:
     sentences: list[str]
     looks: list[ImageLook]
     unit: str
+    intervals: bool
 
 
 def curve_section(
@@ -148,6 +150,7 @@ def curve_section(
         list(sentences),
         list(map(_image_look, comparisons)),
         "dB" if curves[0].axis == "snr" else "%",
+        any(curve.has("sess") and curve.interval("sess") for curve in curves),
     )
 
 
