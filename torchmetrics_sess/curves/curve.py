@@ -19,20 +19,22 @@ class Axis:
     Args:
         title: for the axis of a figure, with the unit.
         name: for the heading of a column, and for sentences.
+        unit: what follows a value.
         logarithmic: whether ratios count, as they do for rates; decibels are logarithms already.
         more: what a codec that needs more of it is said to need.
     """
 
     title: str
     name: str
+    unit: str
     logarithmic: bool
     more: str
 
 
 AXES = {
-    "bpp": Axis("rate (bits per pixel)", "bpp", logarithmic=True, more="bits"),
-    "cbr": Axis("channel bandwidth ratio", "CBR", logarithmic=True, more="channel uses"),
-    "snr": Axis("SNR (dB)", "SNR", logarithmic=False, more="SNR"),
+    "bpp": Axis("rate (bits per pixel)", "bpp", "bpp", logarithmic=True, more="bits"),
+    "cbr": Axis("channel bandwidth ratio", "CBR", "CBR", logarithmic=True, more="channel uses"),
+    "snr": Axis("SNR (dB)", "SNR", "dB", logarithmic=False, more="SNR"),
 }
 """What a curve can run over, by name: bits per pixel, channel uses per value of a pixel, or signal-to-noise ratio."""
 

@@ -191,7 +191,7 @@ def _panel(curves: Sequence[Curve], metric: str) -> CurvePanel:
         for place, (rate, value) in enumerate(zip(curve.rates.tolist(), curve.means(metric).tolist(), strict=True)):
             if isnan(value):
                 continue
-            text = f"{curve.name}, {curve.points[place]}: {rate:.4g} {axis.name}, {title_of(metric)} {value:.5g}"
+            text = f"{curve.name}, {curve.points[place]}: {rate:.4g} {axis.unit}, {title_of(metric)} {value:.5g}"
             low, high = sure[place] if sure else (None, None)
             text += f", 95 % interval {low:.4f} to {high:.4f}" if sure else ""
             sides = [None if end is None else up.place(end) for end in (low, high)]
