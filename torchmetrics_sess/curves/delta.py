@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from torchmetrics_sess.curves.arguments import (
+    check_choice,
+    check_curve,
+    check_curves,
+    check_metrics,
+    check_resamples,
+)
 from torchmetrics_sess.curves.curve import AXES, Curve, sign_of, title_of
 
 Kind: TypeAlias = Literal["rate", "quality"]
@@ -67,7 +74,8 @@ def delta(
         gets a sentence in its place.
 
     Raises:
-        ValueError: if the curves run over different axes.
+        ValueError: if the curves run over different axes, ``kind`` is another, or ``resamples`` is below 0.
+        TypeError: if one of them is no curve.
         ModuleNotFoundError: if the extra ``curves`` is not installed.
 
     Examples:
@@ -78,6 +86,10 @@ def delta(
         >>> delta(anchor, test.only([0]), "psnr").note
         'mine has a single point: a curve takes two'
     """
+    check_curve("anchor", anchor)
+    check_curve("test", test)
+    check_choice("kind", kind, get_args(Kind))
+    check_resamples(resamples)
     if anchor.axis != test.axis:
         raise ValueError(f"{anchor.name} runs over {anchor.axis}, {test.name} over {test.axis}: there is no delta")
     found = Delta(anchor.name, test.name, metric, kind, None)
@@ -98,6 +110,8 @@ def deltas(
     anchor: Curve, tests: Sequence[Curve], metrics: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Delta]:
     """Return the deltas of several curves, by every metric and of both kinds; see ``delta``."""
+    check_curves("tests", tests)
+    check_metrics("metrics", metrics)
     return [
         delta(anchor, test, metric, kind, resamples=resamples, seed=seed)
         for test in tests

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from torchmetrics_sess.curves.arguments import check_choice, check_curves, check_known, check_metrics
 from torchmetrics_sess.curves.curve import AXES, DECIBELS, Curve, metrics_of, title_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def plot_curves(
         The figure; ``torchmetrics_sess.drawing.figures.save_figure`` writes it.
 
     Raises:
-        ValueError: if there is no curve or no metric, or they run over different axes.
+        ValueError: if there is no curve or no metric, they run over different axes, none of them has a metric, or
+            ``use`` is another.
+        TypeError: if ``curves`` holds something else, or ``metrics`` is a single name.
         ModuleNotFoundError: if the extra ``plot`` is not installed.
     """
     try:
@@ -79,6 +82,10 @@ def plot_curves(
         raise ModuleNotFoundError(
             "drawing needs matplotlib: install torchmetrics-sess[plot]", name=error.name
         ) from error
+    check_curves("curves", curves)
+    check_choice("use", use, _LOOKS)
+    if metrics is not None:
+        check_metrics("metrics", metrics)
     if not curves:
         raise ValueError("`curves` must hold at least one curve")
     if len({curve.axis for curve in curves}) > 1:
@@ -86,6 +93,7 @@ def plot_curves(
     chosen = list(metrics) if metrics is not None else usual_metrics(curves)
     if not chosen:
         raise ValueError("`metrics` must name at least one, and the curves have none")
+    check_known("metrics", chosen, curves)
     look = _LOOKS[use]
     columns = _columns(len(chosen), use)
     rows = -(-len(chosen) // columns)
@@ -120,22 +128,19 @@ def _columns(panels: int, use: Use) -> int:
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark: bool, band: bool) -> None:
-    known = {curve.name: curve.means(metric) for curve in curves if curve.has(metric)}
-    ends = {curve.name: curve.interval(metric) for curve in curves if band and curve.has(metric)}
-    beyond = _draw_up(axes, np.concatenate([*known.values(), *(np.ravel(pair) for pair in ends.values() if pair)]))
+    means = [curve.means(metric) if curve.has(metric) else np.array([]) for curve in curves]
+    ends = [curve.interval(metric) if band and curve.has(metric) else None for curve in curves]
+    beyond = _draw_up(axes, np.concatenate([*means, *(np.ravel(pairs) for pairs in ends if pairs)]))
     _draw_across(axes, curves, look)
     colours = colours_of(dark)
     for index, curve in enumerate(curves):
         colour = colours[index % len(colours)]
         style = {"color": colour, "marker": _MARKERS[index % len(_MARKERS)], "linestyle": _DASHES[index % len(_DASHES)]}
-        if curve.name not in known:
-            # The legend is that of the first panel, and has everyone.
-            axes.plot([], [], label=curve.name, **style)
-            continue
-        means = np.where(np.isinf(known[curve.name]), beyond, known[curve.name])
-        axes.plot(curve.rates, means, label=curve.name, clip_on=False, **style)
-        if interval := ends.get(curve.name):
-            low, high = zip(*interval, strict=True)
+        # The legend is that of the first panel, and has everyone, whoever has no value there.
+        values = np.where(np.isinf(means[index]), beyond, means[index])
+        axes.plot(curve.rates[: len(values)], values, label=curve.name, clip_on=False, **style)
+        if pairs := ends[index]:
+            low, high = zip(*pairs, strict=True)
             axes.fill_between(curve.rates, low, high, color=colour, alpha=0.22 if dark else 0.13, linewidth=0)
     axes.set_title(title_of(metric) if metric in DECIBELS else _titled(metric))
 

@@ -120,7 +120,7 @@ def read_compressai(path: Path) -> list[Curve]:
     return [_compressai_curve(entry, path) for entry in (found if isinstance(found, list) else [found])]
 
 
-def write_compressai(curve: Curve, path: Path) -> None:
+def write_compressai(curve: Curve, path: str | Path) -> None:
     """Write the means of a curve over bits per pixel as CompressAI's ``bench`` does, with ``sess`` beside.
 
     Raises:
@@ -135,7 +135,7 @@ def write_compressai(curve: Curve, path: Path) -> None:
         values = [value if isfinite(value) else None for value in curve.means(name).tolist()]
         results[_COMPRESSAI.get(name, (name,))[0]] = values
     content = {"name": curve.name, "description": "mean over images, by sess curve", "results": results}
-    with replacing(path) as part:
+    with replacing(Path(path)) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
