@@ -30,7 +30,7 @@ def labels(axes: Axes, name: str) -> list[str]:
 @given(st.floats(1e-4, 1e2), st.floats(1.001, 1e4), st.integers(3, 8))
 def test_a_logarithmic_axis_has_three_round_numbers_or_more(low: float, ratio: float, most: int) -> None:
     ticks = log_ticks(low, low * ratio, most)
-    assert 3 <= len(ticks) <= max(most, 6)
+    assert 3 <= len(ticks) <= max(most + 1, 6)
     assert ticks == sorted(ticks)
     assert low * 0.999999 <= ticks[0]
     assert ticks[-1] <= low * ratio * 1.000001
@@ -81,7 +81,16 @@ def test_infinite_points_lie_on_a_line_of_their_own() -> None:
         assert infinity == "∞"
         assert len(finite) >= 3
         first, second = (line.get_ydata() for line in axes.lines)
-        top = axes.get_ylim()[1]
+        top = axes.get_yticks()[-1]
         assert [value == top for value in [*first, *second]] == [False, False, True, True, True]  # type: ignore[misc]
     for axes in plot_curves([lossless], ["sess_db", "psnr"]).axes:
         assert labels(axes, "y") == ["∞"]
+
+
+def test_whoever_lacks_a_metric_is_in_the_legend_all_the_same() -> None:
+    known = curve("bpp", [0.2, 0.5], sess=[0.8, 0.9])
+    other = replace(curve("bpp", [0.3, 0.9], psnr=[28.0, 30.0]), name="other")
+    figure = plot_curves([other, known])
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["other", "mine"]
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [0, 2]  # type: ignore[arg-type]

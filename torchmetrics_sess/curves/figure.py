@@ -138,7 +138,7 @@ def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark
         style = {"color": colour, "marker": _MARKERS[index % len(_MARKERS)], "linestyle": _DASHES[index % len(_DASHES)]}
         # The legend is that of the first panel, and has everyone, whoever has no value there.
         values = np.where(np.isinf(means[index]), beyond, means[index])
-        axes.plot(curve.rates[: len(values)], values, label=curve.name, clip_on=False, **style)
+        axes.plot(curve.rates[: len(values)], values, label=curve.name, **style)
         if pairs := ends[index]:
             low, high = zip(*pairs, strict=True)
             axes.fill_between(curve.rates, low, high, color=colour, alpha=0.22 if dark else 0.13, linewidth=0)
@@ -155,10 +155,12 @@ def _draw_up(axes: Axes, values: np.ndarray) -> float:
         # What differs by rounding errors alone is not to be blown up.
         low, high = _room(finite, alone=0.05 * size, least=1e-6 * size)
         ticks = _even_ticks(low, high, 5)
-    beyond = high + 0.2 * (high - low)
+    span = high - low
+    beyond = high + 0.15 * span
     labels = _written(ticks)
     if np.isinf(values).any():
-        ticks, labels, high = [*ticks, beyond], [*labels, "∞"], beyond
+        # With room for markers above.
+        ticks, labels, high = [*ticks, beyond], [*labels, "∞"], beyond + 0.05 * span
     axes.set_yticks(ticks, labels)
     axes.set_ylim(low, high)
     return beyond
@@ -196,7 +198,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
     Args:
         low: where the axis begins.
         high: where it ends.
-        most: how many to take where fewer than that say as much.
+        most: into how many parts to cut it, at most, where that leaves three numbers.
 
     Examples:
         >>> log_ticks(0.1, 10.0, most=7), log_ticks(0.1, 10.0, most=4)
