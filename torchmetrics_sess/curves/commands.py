@@ -161,20 +161,20 @@ class _Running:
     def __init__(self) -> None:
         self.ended = False
         self.guard: subprocess.Popen[bytes] | None = None
-        self._processes: set[subprocess.Popen[bytes]] = set()
+        self.processes: set[subprocess.Popen[bytes]] = set()
 
     @contextmanager
     def holding(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
-        """Know of a program while it runs."""
+        """Know of a program while it runs; only if this process is killed before that, the program outlives it."""
         self._tell(f"+{process.pid}")
-        self._processes.add(process)
+        self.processes.add(process)
         try:
             # No lock: `end` runs in a signal handler, in the middle of anything. It either sees this one or is seen.
             if self.ended:
                 _end(process)
             yield
         finally:
-            self._processes.discard(process)
+            self.processes.discard(process)
             self._tell(f"-{process.pid}")
             self.check()
 
@@ -190,7 +190,7 @@ class _Running:
     def end(self) -> None:
         """End them all, and those that are about to start."""
         self.ended = True
-        for process in list(self._processes):
+        for process in list(self.processes):
             _end(process)
 
     def _tell(self, line: str) -> None:
