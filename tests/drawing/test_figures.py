@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -66,44 +66,55 @@ def pixels_of(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         return np.asarray(image.convert("RGB"))
 
 
-def test_bars_are_the_contributions_within_their_weights() -> None:
-    explanation = explain(IMAGES[0], IMAGES[1], stub_preset())
+def heights(bars: Axes) -> list[float]:
+    [container] = bars.containers
+    return [patch.get_height() for patch in container if isinstance(patch, Rectangle)]
+
+
+def names_and_shares(bars: Axes) -> tuple[list[str], list[float]]:
+    """Return what stands under the bars: what they are of, and how much of the score rests on that, in per cent."""
+    labels = [label.get_text().rpartition("\n") for label in bars.get_xticklabels()]
+    return [name for name, _, _ in labels], [float(share.removesuffix(" %")) for _, _, share in labels]
+
+
+@pytest.mark.parametrize("exponent", [1.0, 2.0])
+def test_bars_are_the_contributions_and_say_so(exponent: float) -> None:
+    matching = MatchingConfig(image_weight=0.1, exponent=exponent)
+    explanation = explain(IMAGES[0], IMAGES[1], stub_preset(matching=matching))
     _, (_, _, bars) = explanation.plot(pieces=True)
-    lost, weights = (
-        [patch.get_height() for patch in container if isinstance(patch, Rectangle)] for container in bars.containers
-    )
-    assert sum(lost) == pytest.approx(explanation.loss, abs=1e-9)
-    assert sum(weights) == pytest.approx(1, abs=1e-9)
-    assert all(part <= whole + 1e-9 for part, whole in zip(lost, weights, strict=True))
-    names = [label.get_text() for label in bars.get_xticklabels()]
+    names, shares = names_and_shares(bars)
     order = explanation.target_contributions.argsort(descending=True, stable=True).tolist()
     assert names == [*map(str, order), "whole\nimage"]
+    lost = heights(bars)
+    assert sum(lost) == pytest.approx(explanation.loss, abs=1e-9)
     assert lost[:-1] == pytest.approx(explanation.target_contributions[order].tolist())
+    assert [text.get_text() for text in bars.texts] == [f"{height:.3f}" for height in lost]
+    assert sum(shares) == pytest.approx(100, abs=0.5 * len(shares))
+    weights = [*explanation.target_weights[order].tolist(), explanation.whole_image_weight]
+    assert shares == pytest.approx([100 * weight for weight in weights], abs=0.5)
 
 
 @pytest.mark.parametrize(("preds", "target"), [(9, 30), (30, 9)])
 def test_bars_of_many_objects_are_summed_up(preds: int, target: int) -> None:
     explanation = explanation_of(scene(preds), scene(target, seed=1))
     _, (_, _, bars) = explanation.plot(pieces=True)
-    lost = [patch.get_height() for patch in bars.containers[0] if isinstance(patch, Rectangle)]
-    names = [label.get_text() for label in bars.get_xticklabels()]
-    assert sum(lost) == pytest.approx(explanation.loss, abs=1e-9)
+    names, shares = names_and_shares(bars)
+    assert sum(heights(bars)) == pytest.approx(explanation.loss, abs=1e-9)
+    assert sum(shares) == pytest.approx(100, abs=0.5 * len(shares))
     assert ("only in\npreds" in names) == (preds > target)
-    assert ("14 more" in names) == (target > 16)
-    assert len(names) <= 19
+    assert ("18\nmore" in names) == (target > 12)
+    assert len(names) <= 15
 
 
-def test_outlines_sum_to_1_whatever_stretches_the_score_and_are_seen_on_any_ground() -> None:
-    explanation = explanation_of(scene(5), scene(7, seed=1), exponent=2.0)
-    with matplotlib.rc_context({"axes.edgecolor": "#abcdef"}):
-        _, (_, _, bars) = explanation.plot(pieces=True)
-    filled, outlines = ([bar for bar in container if isinstance(bar, Rectangle)] for container in bars.containers)
-    assert sum(explanation.target_weights) > 1.1
-    assert sum(bar.get_height() for bar in outlines) == pytest.approx(1)
-    assert sum(bar.get_height() for bar in filled) < explanation.loss
-    assert {to_hex(bar.get_edgecolor()) for bar in outlines} == {"#abcdef"}
-    costs = [float(text.replace("\N{MINUS SIGN}", "-")) for text in (each.get_text() for each in bars.texts)]
-    assert -sum(costs) == pytest.approx(explanation.loss, abs=0.001 * len(costs))
+@pytest.mark.parametrize(("preds", "target"), [(64, 64), (64, 20)])
+def test_nothing_under_or_above_the_bars_overlaps(preds: int, target: int) -> None:
+    explanation = explanation_of(scene(preds, (40, 640)), scene(target, (40, 640), seed=1))
+    figure, (_, _, bars) = explanation.plot(pieces=True)
+    figure.canvas.draw()
+    for row in (bars.texts, bars.get_xticklabels()):
+        boxes = [text.get_window_extent() for text in row]
+        assert len(boxes) >= 13
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_matched_objects_share_a_colour_and_a_line() -> None:
@@ -256,7 +267,7 @@ def test_objects_have_one_number_and_colour_in_both_images_and_whatever_is_lost(
     for lost in (False, True):
         explanation = two_objects(lost)
         figure, (left, right, bars) = explanation.plot()
-        assert sorted(label.get_text() for label in bars.get_xticklabels()) == ["0", "1", "whole\nimage"]
+        assert sorted(label.get_text() for label in bars.get_xticklabels()) == ["0\n52 %", "1\n48 %"]
         assert bars.get_title(loc="left").replace("\n", " ") == explanation.in_words()
         assert not [artist for artist in figure.artists if isinstance(artist, ConnectionPatch)]
         labels = [text for text in figure.texts if text.get_transform() in (left.transData, right.transData)]

@@ -23,7 +23,7 @@ try:
     from matplotlib import rc_context
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patches import ConnectionPatch, Patch
+    from matplotlib.patches import ConnectionPatch
     from matplotlib.patheffects import withStroke
 except ModuleNotFoundError as error:
     message = "drawing needs matplotlib: install torchmetrics-sess[plot]"
@@ -33,10 +33,12 @@ FORMATS = (".png", ".pdf", ".svg")
 
 # Okabe and Ito (2008): told apart by readers with any kind of colour vision.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#F0E442", "#CC79A7", "#56B4E9", "#E69F00")
-_GREY, _DARK = "#9A9A9A", "#4D4D4D"
+_GREY = "#9A9A9A"
 # A figure is read in a column of a page, at half of its width.
-_WIDTH, _NARROW, _DPI = 6.0, 4.2, 250
-_BARS = 16
+_WIDTH, _NARROW, _LINE, _DPI = 6.0, 4.2, 0.13, 250
+_BARS = 12
+# Of a score that lost less, the bars would look like more than they are.
+_LEAST_HEIGHT = 0.1
 # From this aspect on, images lie one above the other.
 _WIDE = 2.4
 
@@ -45,7 +47,7 @@ class _Bar(NamedTuple):
     name: str
     lost: float
     weight: float
-    colour: str
+    colour: str = _GREY
 
 
 class _Canvas(NamedTuple):
@@ -88,7 +90,8 @@ def plot_explanation(
 
     target = scene_of(explanation.target_image, explanation.target)
     preds = scene_of(explanation.preds_image, explanation.preds)
-    canvas = _canvas(target, preds)
+    sentence = textwrap.wrap(describe_loss(explanation, names), 105)
+    canvas = _canvas(target, preds, len(sentence))
     target = target.pointing_out(labels, colours, canvas.target_inches)
     preds = preds.pointing_out(partner_labels, {i: colours[j] for i, j in of_partner.items()}, canvas.preds_inches)
 
@@ -111,7 +114,7 @@ def plot_explanation(
             _join(canvas, target.anchors[j], preds.anchors[i], colours[j], width)
     what = "same number and colour: the same object" if of_objects else "number, and similarity to its main match"
     _draw_contributions(canvas.bars, explanation, order, colours, f"{what};   hatched: less than half is kept")
-    canvas.bars.set_title(textwrap.fill(describe_loss(explanation, names), 105), fontsize=7.5, loc="left")
+    canvas.bars.set_title("\n".join(sentence), fontsize=7.5, loc="left")
 
     loss = f"{explanation.loss:.3f}".replace("-0.000", "0.000")
     canvas.figure.suptitle(f"SeSS {explanation.score:.3f}: what the loss of {loss} is made of", fontsize=11)
@@ -210,18 +213,19 @@ def _order(contributions: NDArray[np.float64], importance: NDArray[Any]) -> NDAr
     return order
 
 
-def _canvas(target: Scene, preds: Scene) -> _Canvas:
-    """Lay out two images side by side or, if they are very wide, one above the other; and the bars beneath."""
+def _canvas(target: Scene, preds: Scene, lines: int) -> _Canvas:
+    """Lay out two images side by side or, if they are very wide, one above the other; and text and bars beneath."""
+    beneath = 2.5 + _LINE * lines
     if min(target.aspect, preds.aspect) > _WIDE:
         heights = [float(np.clip(_WIDTH / scene.aspect, 0.8, 2.6)) for scene in (target, preds)]
-        figure = Figure((_WIDTH, sum(heights) + 2.6), layout="constrained", dpi=_DPI)
+        figure = Figure((_WIDTH, sum(heights) + beneath + 0.2), layout="constrained", dpi=_DPI)
         upper, lower, bars = figure.subplots(3, 1, height_ratios=(*heights, 1.2))
         return _Canvas(figure, upper, lower, bars, _WIDTH, _WIDTH)
     # Neither image gets less than a fourth of the width.
     share = float(np.clip(target.aspect / (target.aspect + preds.aspect), 0.25, 0.75))
     widths = _WIDTH * share, _WIDTH * (1 - share)
     height = float(np.clip(max(widths[0] / target.aspect, widths[1] / preds.aspect), 0.8, 3.6))
-    figure = Figure((_WIDTH, height + 2.4), layout="constrained", dpi=_DPI)
+    figure = Figure((_WIDTH, height + beneath), layout="constrained", dpi=_DPI)
     grid = figure.add_gridspec(2, 2, height_ratios=(height, 1.2), width_ratios=widths)
     left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     left.set_anchor("E")
@@ -250,41 +254,32 @@ def _join(canvas: _Canvas, start: NDArray[np.float64], end: NDArray[np.float64],
 def _draw_contributions(
     axes: Axes, explanation: Explanation, order: NDArray[np.int64], colours: dict[int, str], note: str
 ) -> None:
-    """Draw how much every object counts, all together 1, as the outline of a bar, and fill what of it is lost."""
+    """Draw what the loss of every object takes off the score as a bar, and write its share of the score beneath."""
     lost, weights = explanation.target_contributions.numpy(), explanation.target_weights.numpy()
-    extra = explanation.preds_contributions.sum().item()
+    extra = explanation.preds_weights.sum().item()
     bars = [_Bar(f"{j}", lost[j], weights[j], colours.get(j, _GREY)) for j in order[:_BARS].tolist()]
     rest = order[_BARS:]
     if len(rest) > 0:
-        bars.append(_Bar(f"{len(rest)} more", lost[rest].sum(), weights[rest].sum(), _GREY))
+        bars.append(_Bar(f"{len(rest)}\nmore", lost[rest].sum(), weights[rest].sum()))
     if extra > 0:
-        bars.append(_Bar("only in\npreds", extra, extra, _GREY))
-    bars.append(_Bar("whole\nimage", explanation.image_contribution, explanation.whole_image_weight, _DARK))
+        bars.append(_Bar("only in\npreds", explanation.preds_contributions.sum().item(), extra))
+    if explanation.whole_image_weight > 0:
+        bars.append(_Bar("whole\nimage", explanation.image_contribution, explanation.whole_image_weight))
 
     places = range(len(bars))
-    # A score with an exponent, or rescaled, falls by more or less than what is lost of what counts.
-    whole = sum(bar.weight for bar in bars)
-    highest = max(max(bar.weight, bar.lost) for bar in bars) / whole
-    ink = axes.spines["left"].get_edgecolor()
-    axes.bar(places, [bar.lost / whole for bar in bars], color=[bar.colour for bar in bars], width=0.8)
-    axes.bar(places, [bar.weight / whole for bar in bars], fill=False, edgecolor=ink, linewidth=0.6, width=0.8)
+    highest = max(_LEAST_HEIGHT, *(bar.lost for bar in bars))
+    axes.bar(places, [bar.lost for bar in bars], color=[bar.colour for bar in bars], width=0.8)
     for place, bar in zip(places, bars, strict=True):
-        top = max(bar.weight, bar.lost) / whole + 0.02 * highest
-        costs = f"{-bar.lost:.3f}".replace("-0.000", "0.000").replace("-", "\N{MINUS SIGN}")
-        axes.text(place, top, costs, fontsize=6.5, ha="center", va="bottom")
-    axes.set_xticks(places, [bar.name for bar in bars], fontsize=7.5)
+        costs = f"{bar.lost:.3f}".replace("-0.000", "0.000")
+        axes.text(place, max(bar.lost, 0) + 0.02 * highest, costs, fontsize=6.5, ha="center", va="bottom")
+    axes.set_xticks(places, [f"{bar.name}\n{100 * bar.weight:.0f} %" for bar in bars], fontsize=6.5)
     axes.set_xlim(-0.6, max(len(bars), 8) - 0.4)
     axes.set_ylim(0, 1.15 * highest)
-    axes.set_ylabel("share of importance", fontsize=8)
-    axes.set_xlabel(f"object of the original, and what its loss takes off the score\n{note}", fontsize=7.5)
+    axes.set_ylabel("taken off the score", fontsize=8)
+    unit = "object" if explanation.grouping is not None else "piece"
+    axes.set_xlabel(f"{unit} of the original, and how much of the score rests on it\n{note}", fontsize=7.5)
     axes.tick_params(axis="y", labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        handles=[Patch(facecolor=_GREY, label="lost"), Patch(fill=False, edgecolor=ink, linewidth=0.6, label="kept")],
-        fontsize=7.5,
-        frameon=False,
-        loc="upper right",
-    )
 
 
 def _sign(figure: Figure, signature: str) -> None:
