@@ -23,6 +23,7 @@ from stub_extractor import stub_images, stub_preset
 from torchmetrics_sess import Explanation, SceneGraph, explain
 from torchmetrics_sess.drawing.figures import plot_scene_graph, save_figure
 from torchmetrics_sess.matching import MatchingConfig, match_graphs
+from torchmetrics_sess.objects import object_graph
 from torchmetrics_sess.presets import load_preset
 
 IMAGES = stub_images(2, size=(48, 72))
@@ -260,6 +261,31 @@ def two_objects(lost: bool) -> Explanation:
     others = torch.eye(8, dtype=torch.float64)[torch.tensor([0, 0, 0, 2, 2, 2])]
     preds = dataclasses.replace(target, features=others if lost else kinds)
     return explanation_of(preds, target, theta=0.0, beta=0.0, iterations=0, image_weight=0.0)
+
+
+def test_an_object_that_has_become_a_part_of_another_has_its_number_there() -> None:
+    explanation = two_objects(False)
+    # The same pieces, as one object in the reconstruction.
+    together = torch.zeros(6, dtype=torch.long)
+    objects, target = explanation.objects, explanation.objects.grouping
+    assert target is not None
+    merged = dataclasses.replace(
+        objects,
+        preds=object_graph(explanation.preds, together),
+        match=dataclasses.replace(
+            objects.match,
+            plan=objects.match.plan.sum(0, keepdim=True),
+            similarity=torch.ones(1, 2, dtype=torch.float64),
+            unmatched_a=objects.match.unmatched_a.sum(0, keepdim=True),
+        ),
+        grouping=(together, target[1]),
+    )
+    figure, (left, right, _) = merged.plot()
+    here = {
+        axes: {text.get_text() for text in figure.texts if text.get_transform() == axes.transData}
+        for axes in (left, right)
+    }
+    assert here == {left: {"0 · kept", "1 · kept"}, right: {"0, 1"}}
 
 
 def test_objects_have_one_number_and_colour_in_both_images_and_whatever_is_lost() -> None:

@@ -83,23 +83,26 @@ def plot_explanation(
         matched &= (explanation.target_kept >= LOST).numpy()
     partners = {j: int(plan[:, j].argmax()) for j in colours if matched[j]}
     # Where several objects have one partner, it takes the colour of the one that contributes most.
-    of_partner = {partners[j]: j for j in reversed(partners)}
+    held: dict[int, list[int]] = {}
+    for j, i in partners.items():
+        held.setdefault(i, []).append(j)
+    partner_colours = {i: colours[numbers[0]] for i, numbers in held.items()}
     labels = {j: _called(j, names) + _fate(explanation, j, partners.get(j)) for j in colours}
-    # What has become of an object is known by the number that it has in the original, whatever its own.
-    partner_labels = {i: f"{j if of_objects else i}" for i, j in of_partner.items()}
+    # What has become of objects is known by the numbers that they have in the original, whatever its own.
+    partner_labels = {i: ", ".join(map(str, sorted(numbers))) if of_objects else f"{i}" for i, numbers in held.items()}
 
     target = scene_of(explanation.target_image, explanation.target)
     preds = scene_of(explanation.preds_image, explanation.preds)
     sentence = textwrap.wrap(describe_loss(explanation, names), 105)
     canvas = _canvas(target, preds, len(sentence))
     target = target.pointing_out(labels, colours, canvas.target_inches)
-    preds = preds.pointing_out(partner_labels, {i: colours[j] for i, j in of_partner.items()}, canvas.preds_inches)
+    preds = preds.pointing_out(partner_labels, partner_colours, canvas.preds_inches)
 
     lost_target, lost_preds = (
         set((kept < LOST).nonzero().flatten().tolist()) for kept in (explanation.target_kept, explanation.preds_kept)
     )
     if of_objects:
-        lost_preds -= set(of_partner)
+        lost_preds -= set(held)
     for axes, scene, title, lost in (
         (canvas.target, target, "original (target)", lost_target),
         (canvas.preds, preds, "reconstruction (preds)", lost_preds),
@@ -112,7 +115,7 @@ def plot_explanation(
         for j, i in partners.items():
             width = 0.8 + 2.2 * plan[i, j] / plan.max()
             _join(canvas, target.anchors[j], preds.anchors[i], colours[j], width)
-    what = "same number and colour: the same object" if of_objects else "number, and similarity to its main match"
+    what = "same number: the same object" if of_objects else "number, and similarity to its main match"
     _draw_contributions(canvas.bars, explanation, order, colours, f"{what};   hatched: less than half is kept")
     canvas.bars.set_title("\n".join(sentence), fontsize=7.5, loc="left")
 
