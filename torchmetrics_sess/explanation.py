@@ -196,6 +196,8 @@ class Explanation:
 
         Raises:
             ModuleNotFoundError: if matplotlib is not installed.
+            TypeError: if ``objects`` or ``relations`` is no whole number.
+            ValueError: if one of them is negative.
         """
         from torchmetrics_sess.drawing.figures import plot_explanation
 

@@ -228,6 +228,29 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
         save_figure(Figure(), tmp_path / "why.gif")
 
 
+@pytest.mark.parametrize("name", ["objects", "relations"])
+def test_counts_are_whole_numbers(name: str) -> None:
+    problem = f"`{name}` must be at least 0, got -1"
+    with pytest.raises(ValueError, match=problem):
+        explanation_of(scene(2), scene(2)).plot(**{name: -1})
+    with pytest.raises(ValueError, match=problem):
+        plot_scene_graph(torch.rand(3, 40, 60), scene(2), **{name: -1})
+    # What checks the types in tests may be the first to name it.
+    wrong: dict[str, Any] = {name: "a"}
+    with pytest.raises(TypeError, match=f"`{name}` must be a whole number, got 'a'|parameter '{name}'"):
+        explanation_of(scene(2), scene(2)).plot(**wrong)
+
+
+def test_an_object_keeps_its_colour_when_it_is_pointed_at() -> None:
+    found = []
+    for chosen in (None, [2, 0]):
+        figure, _ = plot_scene_graph(torch.rand(3, 40, 60), scene(5), chosen=chosen)
+        boxes = {text.get_text()[:1]: text.get_bbox_patch() for text in figure.texts}
+        found.append({number: to_hex(box.get_facecolor()) for number, box in boxes.items() if box is not None})
+    assert set(found[1]) == {"0", "2"}
+    assert found[1].items() <= found[0].items()
+
+
 def test_a_graph_without_masks_cannot_be_drawn() -> None:
     with pytest.raises(ValueError, match="`graph` must have masks"):
         plot_scene_graph(torch.rand(3, 40, 60), dataclasses.replace(scene(2), masks=None))

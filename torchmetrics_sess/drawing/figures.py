@@ -5,9 +5,9 @@ Figures are made without pyplot: they need no display, and leave no state behind
 
 from __future__ import annotations
 
+import operator
 import textwrap
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +72,12 @@ def plot_explanation(
 
     Returns:
         The figure and its axes: target, preds, contributions.
+
+    Raises:
+        TypeError: if ``objects`` or ``relations`` is no whole number.
+        ValueError: if one of them is negative.
     """
+    objects, relations = _count("objects", objects), _count("relations", relations)
     of_objects = explanation.grouping is not None
     plan = explanation.match.plan.numpy()
     order = _order(explanation.target_contributions.numpy(), explanation.target.importance.numpy())
@@ -148,10 +153,15 @@ def plot_scene_graph(
 
     Returns:
         The figure and its axes.
+
+    Raises:
+        TypeError: if ``objects`` or ``relations`` is no whole number.
+        ValueError: if one of them is negative, or the graph has no masks.
     """
+    objects, relations = _count("objects", objects), _count("relations", relations)
     importance = graph.importance.tolist()
     order = sorted(range(len(graph)), key=lambda number: -importance[number])
-    colours = dict(zip(order[:objects] if chosen is None else chosen, cycle(_COLOURS), strict=False))
+    colours = _colours(order[:objects] if chosen is None else chosen)
     scene = scene_of(image, graph)
     width = _NARROW if scene.aspect < _WIDE else _WIDTH
     height = float(np.clip(width / scene.aspect, 1.0, 6.0))
@@ -186,6 +196,16 @@ def lay_out(figure: Figure) -> None:
     """Let everything in a figure stay where it is now: to find that out takes longer than to write the figure."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+
+
+def _count(name: str, value: int) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be a whole number, got {value!r}") from None
+    if count < 0:
+        raise ValueError(f"`{name}` must be at least 0, got {count}")
+    return count
 
 
 def _called(number: int, names: Sequence[str] | None) -> str:
