@@ -16,7 +16,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import ConnectionPatch, FancyArrowPatch, PathPatch, Rectangle
+from matplotlib.transforms import Bbox
 from PIL import Image
 from stub_extractor import stub_images, stub_preset
 
@@ -210,6 +212,44 @@ def test_labels_of_one_place_are_set_apart() -> None:
     boxes = [text.get_window_extent() for text in figure.texts if text.get_transform() == axes.transData]
     assert len(boxes) == 3
     assert not any(boxes[i].overlaps(boxes[j]) for i in range(3) for j in range(i))
+
+
+def test_nothing_that_is_written_covers_a_cross_or_a_number() -> None:
+    size = (240, 320)
+    rows, columns = (torch.arange(side) * 4 // side for side in size)
+    masks = (4 * rows[:, None] + columns) == torch.arange(16)[:, None, None]
+    graph = dataclasses.replace(scene(16, size), masks=masks)
+    # In the middle of the objects, where their labels would be.
+    points = [(40.0, 30.0), (200.0, 90.0)]
+    figure, axes = plot_scene_graph(torch.rand(3, *size), graph, chosen=[0, 6, 9], points=points)
+    figure.canvas.draw()
+    labels = [text for text in figure.texts if text.get_transform() == axes.transData]
+    assert len(labels) == 3
+    predicates = [text for text in axes.texts if not text.get_text().isdigit()]
+    assert len(predicates) == 3
+    crosses = [artist for artist in figure.artists if isinstance(artist, Line2D)]
+    assert len(crosses) == 2
+    for (x, y), cross in zip(points, crosses, strict=True):
+        assert cross.get_xydata() == pytest.approx(np.array([[x, y]]), abs=0.01)
+        arm = cross.get_markersize() / 2 * figure.dpi / 72
+        middle = axes.transData.transform((x, y))
+        for text in (*labels, *predicates):
+            assert not text.get_window_extent().overlaps(Bbox([middle - arm, middle + arm]))
+    numbers = [text for text in axes.texts if text.get_text().isdigit()]
+    assert len(numbers) == 13
+    written = [*numbers, *labels, *predicates]
+    boxes = [text.get_window_extent() for text in written]
+    for i, j in itertools.combinations(range(len(boxes)), 2):
+        assert not boxes[i].overlaps(boxes[j]), (written[i], written[j])
+
+
+def test_a_cross_is_where_it_was_pointed_whatever_the_size_that_is_shown() -> None:
+    # Of so many pixels, the picture shows half.
+    figure, axes = plot_scene_graph(torch.rand(3, 40, 1600), scene(3, (40, 1600)), points=[(1199.5, 9.5)])
+    [cross] = [artist for artist in figure.artists if isinstance(artist, Line2D)]
+    [[x, y]] = np.asarray(cross.get_xydata())
+    assert (x + 0.5) / (max(axes.get_xlim()) + 0.5) == pytest.approx(0.75)
+    assert (y + 0.5) / (max(axes.get_ylim()) + 0.5) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("extension", [".png", ".PDF", ".svg"])

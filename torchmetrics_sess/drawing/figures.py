@@ -101,7 +101,7 @@ def plot_explanation(
     sentence = textwrap.wrap(describe_loss(explanation, names), 105)
     canvas = _canvas(target, preds, len(sentence))
     target = target.pointing_out(labels, colours, canvas.target_inches)
-    preds = preds.pointing_out(partner_labels, partner_colours, canvas.preds_inches)
+    preds = preds.pointing_out(partner_labels, partner_colours, canvas.preds_inches, numbered=not of_objects)
 
     lost_target, lost_preds = (
         set((kept < LOST).nonzero().flatten().tolist()) for kept in (explanation.target_kept, explanation.preds_kept)
@@ -139,6 +139,7 @@ def plot_scene_graph(
     relations: int = 8,
     names: Sequence[str] | None = None,
     chosen: Sequence[int] | None = None,
+    points: Sequence[tuple[float, float]] = (),
 ) -> tuple[Figure, Axes]:
     """Draw an image with its objects, how much each matters, and how they relate.
 
@@ -150,6 +151,7 @@ def plot_scene_graph(
         relations: how many relations among these to draw, the most important first.
         names: what every object is called, if that is known.
         chosen: the objects to point out, in place of the most important ones.
+        points: where to draw a cross, (x, y) in pixels of ``image``.
 
     Returns:
         The figure and its axes.
@@ -168,7 +170,9 @@ def plot_scene_graph(
     figure = Figure((width, height + 0.75), layout="constrained", dpi=_DPI)
     axes = figure.subplots()
     labels = {number: f"{_called(number, names)} · {importance[number]:.2f}" for number in colours}
-    scene = scene.pointing_out(labels, colours, min(width, height * scene.aspect))
+    rows, columns = image.shape[-2:]
+    shares = [((x + 0.5) / columns, (y + 0.5) / rows) for x, y in points]
+    scene = scene.pointing_out(labels, colours, min(width, height * scene.aspect), points=shares)
     draw_scene(axes, scene)
     draw_relations(axes, scene, relations)
     what = "number" if names is None else "number, name"
