@@ -270,11 +270,12 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["objects", "relations"])
 def test_counts_are_whole_numbers(name: str) -> None:
+    negative: dict[str, Any] = {name: -1}
     problem = f"`{name}` must be at least 0, got -1"
     with pytest.raises(ValueError, match=problem):
-        explanation_of(scene(2), scene(2)).plot(**{name: -1})
+        explanation_of(scene(2), scene(2)).plot(**negative)
     with pytest.raises(ValueError, match=problem):
-        plot_scene_graph(torch.rand(3, 40, 60), scene(2), **{name: -1})
+        plot_scene_graph(torch.rand(3, 40, 60), scene(2), **negative)
     # What checks the types in tests may be the first to name it.
     wrong: dict[str, Any] = {name: "a"}
     with pytest.raises(TypeError, match=f"`{name}` must be a whole number, got 'a'|parameter '{name}'"):
