@@ -89,7 +89,7 @@ def graph(
     answer = None
     try:
         if points:
-            with refusing(ValueError, TypeError):
+            with refusing(ValueError, TypeError, points="--at"):
                 answer = relate_points(extractor, images[0], points, pieces=pieces)
             scene_graph = answer.graph
         else:
