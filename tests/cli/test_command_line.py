@@ -74,7 +74,7 @@ def test_ctrl_c_is_said_once(
     def wait() -> None:
         raise interruption
 
-    monkeypatch.setattr("torchmetrics_sess.cli.app.app", interrupted)
+    monkeypatch.setitem(vars(sys.modules["torchmetrics_sess.cli.app"]), "app", interrupted)
     monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
     monkeypatch.setattr("sys.argv", ["sess"])
     with pytest.raises(SystemExit) as end:
