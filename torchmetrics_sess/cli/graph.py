@@ -73,8 +73,7 @@ def graph(
     from torchmetrics_sess.drawing.figures import plot_scene_graph, save_figure
     from torchmetrics_sess.extractor import limit_width
     from torchmetrics_sess.images import prepare_images, read_image
-    from torchmetrics_sess.objects import object_graph
-    from torchmetrics_sess.relations.pointing import relate_points
+    from torchmetrics_sess.relations.pointing import relate_objects, relate_points
 
     with refusing(ValueError):
         points = [parse_point(text) for text in at or []]
@@ -88,13 +87,13 @@ def graph(
     answer = None
     try:
         if points:
-            with refusing(ValueError, TypeError):
+            with refusing(ValueError, TypeError, points="--at"):
                 answer = relate_points(extractor, images[0], points, pieces=pieces)
             scene_graph = answer.graph
-        else:
+        elif pieces:
             [scene_graph] = extractor.extract(images, masks=True)
-            if not pieces:
-                scene_graph = object_graph(scene_graph)
+        else:
+            scene_graph = relate_objects(extractor, images[0])
     except torch.OutOfMemoryError:
         refuse(f"{chosen} has not enough memory for this image")
 
