@@ -17,6 +17,14 @@ pytestmark = pytest.mark.usefixtures("stub_networks")
 Sess = Callable[..., Any]
 
 
+class EqualRelations(AboveRelations):
+    """Holds all relations for equally probable."""
+
+    def probabilities(self, segmentation: Segmentation) -> Tensor:
+        count = segmentation.valid.shape[1]
+        return torch.full((1, 56, count, count), 0.5)
+
+
 def test_it_draws_one_image(sess: Sess, image_folders: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "graph.png"
     run = sess("graph", image_folders[0] / "0.png", "-o", out, "--pieces")
@@ -39,11 +47,7 @@ def test_it_says_what_is_pointed_at(
     pieces: list[str],
     what: str,
 ) -> None:
-    def probabilities(self: AboveRelations, segmentation: Segmentation) -> Tensor:
-        count = segmentation.valid.shape[1]
-        return torch.full((1, 56, count, count), 0.5)
-
-    monkeypatch.setattr(AboveRelations, "probabilities", probabilities, raising=False)
+    monkeypatch.setattr("stub_extractor.AboveRelations", EqualRelations)
     out = tmp_path / "graph.png"
     run = sess("graph", image_folders[0] / "0.png", "-o", out, "--at", "1,1", *pieces)
     assert run.exit_code == 0, run.stderr
