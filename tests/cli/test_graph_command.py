@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from PIL import Image
 from stub_extractor import AboveRelations
 from torch import Tensor
 
+from torchmetrics_sess import release_networks
 from torchmetrics_sess.stages import Segmentation
 
 pytestmark = pytest.mark.usefixtures("stub_networks")
@@ -38,16 +39,19 @@ def test_it_draws_one_image(sess: Sess, image_folders: tuple[Path, Path], tmp_pa
     assert fewer.read_bytes() != out.read_bytes()
 
 
+@pytest.fixture
+def equal_relations(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    release_networks()
+    monkeypatch.setattr("stub_extractor.AboveRelations", EqualRelations)
+    yield
+    release_networks()
+
+
+@pytest.mark.usefixtures("equal_relations")
 @pytest.mark.parametrize(("pieces", "what"), [([], "object"), (["--pieces"], "node")])
 def test_it_says_what_is_pointed_at(
-    sess: Sess,
-    image_folders: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    pieces: list[str],
-    what: str,
+    sess: Sess, image_folders: tuple[Path, Path], tmp_path: Path, pieces: list[str], what: str
 ) -> None:
-    monkeypatch.setattr("stub_extractor.AboveRelations", EqualRelations)
     out = tmp_path / "graph.png"
     run = sess("graph", image_folders[0] / "0.png", "-o", out, "--at", "1,1", *pieces)
     assert run.exit_code == 0, run.stderr
