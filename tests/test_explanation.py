@@ -64,7 +64,7 @@ def test_the_contributions_sum_to_the_loss(preds: SceneGraph, target: SceneGraph
     assert sum(row["weight"] for row in rows) == pytest.approx(1, abs=1e-9)
     by_object = explanation.target_contributions.sum() + explanation.preds_contributions.sum()
     assert by_object + explanation.image_contribution == pytest.approx(explanation.loss, abs=1e-9)
-    weights = explanation.target_weights.sum() + explanation.preds_contributions.sum() + config.image_weight
+    weights = explanation.target_weights.sum() + explanation.preds_weights.sum() + config.image_weight
     assert weights == pytest.approx(1, abs=1e-9)
 
 
@@ -106,7 +106,8 @@ def test_rows_are_what_they_say_most_costly_first(
         else:
             side, other = ("target", "preds") if row["kind"] == "unmatched in target" else ("preds", "target")
             assert row[side] is not None
-            assert row["contribution"] == row["weight"] >= 0
+            assert row["contribution"] == pytest.approx(row["weight"], abs=1e-12)
+            assert row["weight"] >= 0
             assert row[other] is row[f"{other}_importance"] is row["similarity"] is None
 
 
@@ -270,6 +271,19 @@ def test_a_metric_explains_its_own_score_and_keeps_no_other_networks() -> None:
     assert networks() is None
 
 
+@laws
+@given(graphs(), graphs(), configs, st.sampled_from([0.5, 2.0]))
+def test_weights_are_shares_whatever_stretches_the_score(
+    preds: SceneGraph, target: SceneGraph, config: MatchingConfig, exponent: float
+) -> None:
+    plain = explanation_of(preds, target, config).to_rows(pieces=True)
+    stretched = explanation_of(preds, target, dataclasses.replace(config, exponent=exponent))
+    rows = stretched.to_rows(pieces=True)
+    assert sum(row["weight"] for row in rows) == pytest.approx(1, abs=1e-9)
+    assert sum(row["contribution"] for row in rows) == pytest.approx(stretched.loss, abs=1e-9)
+    assert sorted(row["weight"] for row in rows) == sorted(row["weight"] for row in plain)
+
+
 @pytest.mark.parametrize("baseline", [0.25, 0.99])
 def test_the_terms_of_a_rescaled_score_sum_to_its_loss(baseline: float) -> None:
     preset = dataclasses.replace(stub_preset(), baseline=baseline)
@@ -280,7 +294,7 @@ def test_the_terms_of_a_rescaled_score_sum_to_its_loss(baseline: float) -> None:
     assert rescaled.score == max(0.0, 1 - rescaled.loss) or rescaled.score == pytest.approx(1 - rescaled.loss)
     assert rescaled.loss == pytest.approx(plain.loss / (1 - baseline))
     assert sum(row["contribution"] for row in rescaled.to_rows(pieces=True)) == pytest.approx(rescaled.loss, abs=1e-9)
-    assert sum(row["weight"] for row in rescaled.to_rows(pieces=True)) == pytest.approx(1 / (1 - baseline))
+    assert sum(row["weight"] for row in rescaled.to_rows(pieces=True)) == pytest.approx(1, abs=1e-9)
     by_object = rescaled.target_contributions.sum() + rescaled.preds_contributions.sum()
     assert by_object + rescaled.image_contribution == pytest.approx(rescaled.loss, abs=1e-9)
 

@@ -182,7 +182,8 @@ def test_gradients_end_here() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"data_range": (0.0, 0.5, 1.0)}, r"`data_range` must be two numbers.*got \(0.0, 0.5, 1.0\)"),
+        ({"data_range": (0.0, 0.5, 1.0)}, r"`data_range` must be two finite numbers.*got \(0.0, 0.5, 1.0\)"),
+        ({"data_range": (float("nan"), 1.0)}, r"`data_range` must be two finite numbers.*got \(nan, 1.0\)"),
         ({"data_range": (1.0, 0.0)}, "`data_range` must be two finite numbers, the lower first"),
         ({"batch_size": 0}, "`batch_size` must be at least 1 or None, got 0"),
         ({"extractor": stub_extractor()}, "`extractor` needs `relation_similarity`"),
@@ -201,6 +202,21 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str) -> N
     given: dict[str, Any] = {"preds": PREDS, "target": TARGET, **arguments}
     with pytest.raises(ValueError, match=message):
         semantic_similarity_score(**given)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"data_range": 1.0}, r"`data_range` must be two finite numbers, .* such as \(0.0, 1.0\), got 1.0"),
+        ({"overrides": ["matching.beta"]}, "`overrides` must map settings to values, got .* \\(list\\)"),
+    ],
+)
+def test_arguments_of_wrong_types_are_named(
+    arguments: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=message):
+        semantic_similarity_score(PREDS, TARGET, **arguments)
 
 
 def test_an_unknown_reduction_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

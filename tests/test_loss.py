@@ -258,10 +258,13 @@ def test_only_preds_have_a_gradient() -> None:
         assert not small_loss()(preds, target).requires_grad
 
 
-def test_there_is_no_gradient_of_the_gradient() -> None:
+@pytest.mark.parametrize("power", [1, 2])
+def test_there_is_no_gradient_of_the_gradient(power: int) -> None:
     preds = PREDS.clone().requires_grad_()
-    [gradient] = torch.autograd.grad(small_loss()(preds, TARGET) ** 2, preds, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
+    [gradient] = torch.autograd.grad(small_loss()(preds, TARGET) ** power, preds, create_graph=True)
+    [alone] = torch.autograd.grad(small_loss()(preds, TARGET) ** power, preds)
+    assert torch.equal(gradient, alone)
+    with pytest.raises(RuntimeError, match="no second derivative"):
         gradient.sum().backward()
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from torchmetrics_sess import presets, release_networks
@@ -35,6 +36,27 @@ def test_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(scorer, "load_preset", small)
     exec(block, {"__name__": "block"})  # noqa: S102
     release_networks()
+
+
+def test_no_arrow_between_parts_of_the_package_passes_behind_another_part() -> None:
+    svg = (ROOT / "docs/images/architecture.svg").read_text()
+    numbers = r"(-?\d+(?:\.\d+)?)"
+    rects = re.findall(f'<rect x="{numbers}" y="{numbers}" width="{numbers}" height="{numbers}"', svg)
+    boxes = np.array(rects, dtype=float)
+    arrows = re.findall(r'<path d="M([^"zV]*)C([^"V]*)(?:V(\d+))?"', svg)
+    assert len(boxes) == svg.count("<text")
+    assert len(arrows) == svg.count("<path") - 1 > 20
+    t = np.linspace(0, 1, 200)[:, None]
+    for begin, curve, down in arrows:
+        start, first, second, end = np.array([begin.split(), *np.reshape(curve.split(), (3, 2))], dtype=float)
+        line = (1 - t) ** 3 * start + 3 * t * (1 - t) ** 2 * first + 3 * t**2 * (1 - t) * second + t**3 * end
+        if down:
+            line = np.concatenate([line, np.linspace(end, [end[0], float(down)], 50)])
+        # To touch the edge of a box is to begin or to end there.
+        left, top, width, height = boxes.T[:, None]
+        across, along = line.T[:, :, None]
+        inside = (left < across) & (across < left + width) & (top < along) & (along < top + height)
+        assert not inside.any(), (begin, curve, down)
 
 
 def test_first_example_scores_photographs() -> None:

@@ -40,8 +40,8 @@ class Explanation:
 
         1 - score = (1 - w) · (sum p_ij (1 - L_ij) + sum unmatched) + w · (1 - image_score)
 
-    No term is negative, as long as no similarity exceeds 1. Where the score has an exponent or a baseline, all terms
-    are stretched by one factor, so that they sum to what it lacks.
+    No term is negative, as long as no similarity exceeds 1. Weights sum to 1. Where the score has an exponent or a
+    baseline, all contributions are stretched by one factor, so that they sum to what it lacks; weights are not.
 
     Nodes may be pieces of what a person would call an object: ``objects`` is the same explanation with the terms of all
     pieces of an object summed up, and what ``plot``, ``to_rows`` and ``in_words`` speak of.
@@ -91,27 +91,30 @@ class Explanation:
     @cached_property
     def pair_contributions(self) -> Float64[Tensor, "n_preds n_target"]:
         """What every pair of objects contributes to the loss; 0 where they are not matched."""
-        return self._graph_weight * self.match.plan * (1 / self._mass - self.match.similarity)
+        return self._scale * (1 - self.image_weight) * self.match.plan * (1 / self._mass - self.match.similarity)
 
     @cached_property
     def preds_contributions(self) -> Float64[Tensor, " n_preds"]:
         """What every object of ``preds`` contributes to the loss because it finds no match."""
-        return self._graph_weight * self.match.unmatched_a / self._mass
+        return self._scale * self._node_weight * self.match.unmatched_a
 
     @cached_property
     def target_contributions(self) -> Float64[Tensor, " n_target"]:
         """What every object of ``target`` contributes to the loss: by its matches, and as far as it finds none."""
-        unmatched = self._graph_weight * self.match.unmatched_b / self._mass
-        return self.pair_contributions.sum(0) + unmatched
+        return self.pair_contributions.sum(0) + self._scale * self._node_weight * self.match.unmatched_b
 
     @cached_property
     def target_weights(self) -> Float64[Tensor, " n_target"]:
-        """How much of the score rests on every object of ``target``: what it would contribute if all of it were lost.
+        """How much of the score rests on every object of ``target``, as a share.
 
-        Together with what unmatched objects of ``preds`` contribute, and the weight of the whole image, they sum to 1,
-        but for the factor that stretches all terms.
+        Together with ``preds_weights`` and the weight of the whole image, they sum to 1.
         """
-        return self._graph_weight * (self.match.plan.sum(0) + self.match.unmatched_b) / self._mass
+        return self._node_weight * (self.match.plan.sum(0) + self.match.unmatched_b)
+
+    @cached_property
+    def preds_weights(self) -> Float64[Tensor, " n_preds"]:
+        """How much of the score rests on what finds no match of every object of ``preds``, as a share."""
+        return self._node_weight * self.match.unmatched_a
 
     @cached_property
     def target_kept(self) -> Float64[Tensor, " n_target"]:
@@ -126,12 +129,12 @@ class Explanation:
     @property
     def image_contribution(self) -> float:
         """What the whole-image similarity contributes to the loss."""
-        return self.whole_image_weight * (1 - self.match.image_score)
+        return self._scale * self.image_weight * (1 - self.match.image_score)
 
     @property
     def whole_image_weight(self) -> float:
-        """How much of the score rests on the whole-image similarity."""
-        return self._scale * self.image_weight
+        """How much of the score rests on the whole-image similarity, as a share."""
+        return self.image_weight
 
     def to_rows(self, *, pieces: bool = False) -> list[dict[str, Any]]:
         """Return what contributes to the loss, most first, as rows for a data frame.
@@ -145,26 +148,25 @@ class Explanation:
             - ``kind``: ``"matched"``, ``"unmatched in target"``, ``"unmatched in preds"`` or ``"whole image"``
             - ``target``, ``preds``: the numbers of the objects, or None; from 0, the most important one first
             - ``similarity``: of the two objects after matching, or of the whole images; None without a match
-            - ``weight``: how much of the score rests on this row; all sum to 1, but for the factor above
+            - ``weight``: how much of the score rests on this row, as a share; all weights sum to 1
             - ``target_importance``, ``preds_importance``: of the two objects, or None
             - ``contribution``: to the loss; all contributions sum to ``loss``
         """
         if not pieces and self.grouping is None:
             return self.objects.to_rows()
-        weight = self._graph_weight / self._mass
         rows = [
-            self._row("matched", j, i, self.match.similarity[i, j].item(), weight * self.match.plan[i, j].item())
+            self._row("matched", j, i, self.match.similarity[i, j].item(), self.match.plan[i, j].item())
             | {"contribution": self.pair_contributions[i, j].item()}
             for i, j in self.match.plan.nonzero().tolist()
         ]
         for j in self.match.unmatched_b.nonzero().flatten().tolist():
-            lost = weight * self.match.unmatched_b[j].item()
-            rows.append(self._row("unmatched in target", j, None, None, lost) | {"contribution": lost})
+            row = self._row("unmatched in target", j, None, None, self.match.unmatched_b[j].item())
+            rows.append(row | {"contribution": self._scale * row["weight"]})
         for i in self.match.unmatched_a.nonzero().flatten().tolist():
-            lost = weight * self.match.unmatched_a[i].item()
-            rows.append(self._row("unmatched in preds", None, i, None, lost) | {"contribution": lost})
-        whole = self._row("whole image", None, None, self.match.image_score, self.whole_image_weight)
-        rows.append(whole | {"contribution": self.image_contribution})
+            row = self._row("unmatched in preds", None, i, None, self.match.unmatched_a[i].item())
+            rows.append(row | {"contribution": self._scale * row["weight"]})
+        whole = self._row("whole image", None, None, self.match.image_score, 0.0)
+        rows.append(whole | {"weight": self.whole_image_weight, "contribution": self.image_contribution})
         return sorted(rows, key=lambda row: -row["contribution"])
 
     def in_words(self, names: Sequence[str] | None = None) -> str:
@@ -194,6 +196,8 @@ class Explanation:
 
         Raises:
             ModuleNotFoundError: if matplotlib is not installed.
+            TypeError: if ``objects`` or ``relations`` is no whole number.
+            ValueError: if one of them is negative.
         """
         from torchmetrics_sess.drawing.figures import plot_explanation
 
@@ -202,15 +206,16 @@ class Explanation:
 
     @property
     def _scale(self) -> float:
-        """Return what stretches the terms, which sum to what the score lacks before its exponent and baseline."""
+        """Return what stretches contributions: they sum to what the score lacks before its exponent and baseline."""
         lacking = 1 - ((1 - self.image_weight) * self.match.graph_score + self.image_weight * self.match.image_score)
         # Similarities of rounded features may exceed 1 by a hair.
         stretched = (1 - self.match.score) / lacking if abs(lacking) > 1e-12 else 1.0
         return stretched / (1 - self.baseline)
 
     @property
-    def _graph_weight(self) -> float:
-        return self._scale * (1 - self.image_weight)
+    def _node_weight(self) -> float:
+        """Return what makes shares of the score of what is matched and what is not."""
+        return (1 - self.image_weight) / self._mass
 
     @property
     def _mass(self) -> float:
@@ -222,14 +227,14 @@ class Explanation:
         return torch.where(weight > 0, (self.match.plan * self.match.similarity).sum(axis) / weight, 1.0)
 
     def _row(
-        self, kind: str, target: int | None, preds: int | None, similarity: float | None, weight: float
+        self, kind: str, target: int | None, preds: int | None, similarity: float | None, mass: float
     ) -> dict[str, Any]:
         return {
             "kind": kind,
             "target": target,
             "preds": preds,
             "similarity": similarity,
-            "weight": weight,
+            "weight": self._node_weight * mass,
             "target_importance": None if target is None else self.target.importance[target].item(),
             "preds_importance": None if preds is None else self.preds.importance[preds].item(),
         }
@@ -353,11 +358,12 @@ def describe_loss(explanation: Explanation, names: Sequence[str] | None = None) 
         "Kept": [number for number in by_weight if kept[number] >= KEPT],
     }
     sentences = []
+    unit = "piece" if explanation.grouping is None else "object"
     for title, members in groups.items():
         named = members[:_NAMED]
         texts = []
         for number in named:
-            called = f"object {number}" if names is None else f"object {number} ({names[number]})"
+            called = f"{unit} {number}" if names is None else f"{unit} {number} ({names[number]})"
             share = contributions[number] / loss if loss > _WORTH else 0.0
             costs = f" ({share:.0%} of the loss)".replace("%", " %") if title != "Kept" and share > _WORTH else ""
             texts.append(f"{called}, {_place(*explanation.target.centers[number].tolist())}{costs}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from torchmetrics_sess.cache import CacheInfo
 from torchmetrics_sess.extractor import SceneGraphExtractor
@@ -247,11 +247,31 @@ class _Losses(torch.autograd.Function):
         return _losses(scores, device_of(preds))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, by_losses: Float[Tensor, " n"]) -> tuple[Tensor | None, ...]:
         """Scale the gradients that are kept."""
-        slopes = zip(by_losses, ctx.saved_tensors, ctx.needs_input_grad[3:], strict=True)
-        return None, None, None, *(-by_loss * slope if needed else None for by_loss, slope, needed in slopes)
+        # With `create_graph=True`, what comes of them must not pass for a constant.
+        anything = torch.zeros((), requires_grad=True) if torch.is_grad_enabled() else None
+        slopes = zip(by_losses.detach(), ctx.saved_tensors, ctx.needs_input_grad[3:], strict=True)
+        return (
+            None,
+            None,
+            None,
+            *(_Once.apply(-by_loss * slope, anything) if needed else None for by_loss, slope, needed in slopes),
+        )
+
+
+class _Once(torch.autograd.Function):
+    """Says so when a gradient is differentiated that has no derivative."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, gradient: Tensor, anything: Tensor | None) -> Tensor:
+        """Return ``gradient``, which then seems to depend on ``anything`` that requires a gradient."""
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, by_gradient: Tensor) -> NoReturn:
+        """Refuse."""
+        raise RuntimeError("SemanticSimilarityLoss has no second derivative: no penalty on its gradient can be learned")
 
 
 def differentiate_scores(

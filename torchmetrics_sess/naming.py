@@ -109,7 +109,9 @@ def read_vocabulary(path: str | Path) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the vocabulary {path} cannot be read: {error}") from error
+        raise ValueError(
+            f"the vocabulary {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
     names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not names:
         raise ValueError(f"the vocabulary {path} holds no name: write one a line")

@@ -513,6 +513,13 @@ class TestBoundedFolder:
             update(small, slice(4, 5))
         assert small.cache_info().size == 2
 
+    def test_less_than_there_is_holds_at_once(self, tmp_path: Path) -> None:
+        each = self.graph_bytes(tmp_path)
+        update(metric(tmp_path), slice(0, 4))
+        assert metric(tmp_path).cache_info().size == 4
+        small = metric(tmp_path, cache_size_mib=2.5 * each / 2**20)
+        assert small.cache_info().size == 2
+
     def test_only_stale_parts_are_swept(self, tmp_path: Path) -> None:
         stale, fresh = tmp_path / ".a.0123.part", tmp_path / ".b.4567.part"
         for part in (stale, fresh):

@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from stub_extractor import stub_images
 from torchvision.transforms.functional import to_pil_image
 
 from torchmetrics_sess import __version__
-from torchmetrics_sess.cli import app
+from torchmetrics_sess.cli import app, main
+from torchmetrics_sess.cli.output import Interruption
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +42,9 @@ def test_the_version_is_told() -> None:
 def test_help_needs_no_networks() -> None:
     code = """
 import sys
-from torchmetrics_sess.cli import app
+import warnings
+from torchmetrics_sess.cli import app, main
+from torchmetrics_sess.cli.output import Interruption
 for arguments in (["--help"], ["score", "--help"], ["--version"]):
     try:
         app(arguments)
@@ -58,6 +62,25 @@ def test_a_command_that_does_not_exist_is_a_mistake_of_usage() -> None:
     result = run("-m", "torchmetrics_sess.cli", "scroe")
     assert result.returncode == 2
     assert b"scroe" in result.stderr
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, Interruption])
+def test_ctrl_c_is_said_once(
+    interruption: type[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted = typer.Typer()
+
+    @interrupted.command()
+    def wait() -> None:
+        raise interruption
+
+    monkeypatch.setitem(vars(sys.modules["torchmetrics_sess.cli.app"]), "app", interrupted)
+    monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
+    monkeypatch.setattr("sys.argv", ["sess"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == ("sess: interrupted\n" if interruption is KeyboardInterrupt else "")
 
 
 def test_what_this_package_warns_of_is_one_line(tmp_path: Path) -> None:

@@ -40,6 +40,18 @@ def test_the_table_and_the_picture_show_why(sess: Sess, pair: Folders, tmp_path:
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["why.png"]
 
 
+def test_files_are_there_even_if_nobody_reads_what_is_printed(
+    sess: Sess, pair: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("torchmetrics_sess.cli.explain._show", broken)
+    run = sess("explain", *pair, "-o", tmp_path / "why.png", "--json", tmp_path / "why.json")
+    assert run.exit_code == 1
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["why.json", "why.png"]
+
+
 def test_no_picture_is_needed(sess: Sess, pair: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert sess("explain", *pair).exit_code == 0

@@ -1,15 +1,29 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from stub_extractor import AboveRelations
+from torch import Tensor
+
+from torchmetrics_sess import release_networks
+from torchmetrics_sess.stages import Segmentation
 
 pytestmark = pytest.mark.usefixtures("stub_networks")
 
 Sess = Callable[..., Any]
+
+
+class EqualRelations(AboveRelations):
+    """Holds all relations for equally probable."""
+
+    def probabilities(self, segmentation: Segmentation) -> Tensor:
+        count = segmentation.valid.shape[1]
+        return torch.full((1, 56, count, count), 0.5)
 
 
 def test_it_draws_one_image(sess: Sess, image_folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -23,6 +37,27 @@ def test_it_draws_one_image(sess: Sess, image_folders: tuple[Path, Path], tmp_pa
     fewer = tmp_path / "fewer.png"
     sess("graph", image_folders[0] / "0.png", "-o", fewer, "--pieces", "--objects", 2, "--relations", 0)
     assert fewer.read_bytes() != out.read_bytes()
+
+
+@pytest.fixture
+def equal_relations(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    release_networks()
+    monkeypatch.setattr("stub_extractor.AboveRelations", EqualRelations)
+    yield
+    release_networks()
+
+
+@pytest.mark.usefixtures("equal_relations")
+@pytest.mark.parametrize(("pieces", "what"), [([], "object"), (["--pieces"], "node")])
+def test_it_says_what_is_pointed_at(
+    sess: Sess, image_folders: tuple[Path, Path], tmp_path: Path, pieces: list[str], what: str
+) -> None:
+    out = tmp_path / "graph.png"
+    run = sess("graph", image_folders[0] / "0.png", "-o", out, "--at", "1,1", *pieces)
+    assert run.exit_code == 0, run.stderr
+    assert run.stdout.startswith(f"at 1,1: {what} ")
+    assert f" {what}s, " in run.stdout
+    assert out.exists()
 
 
 @pytest.mark.parametrize(

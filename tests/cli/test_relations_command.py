@@ -88,8 +88,13 @@ def test_extract_and_evaluate(sess: Sess, annotations: Path, tiny_sam: list[str]
         assert ("class_agnostic_R@20" in result["recall"]) == (name == "head")
     # With 4 or 5 objects, 100 ranks hold every pair.
     assert content["results"]["random"]["recall"]["pair@100"] == 1
-    run = sess("relations", "evaluate", "--data", out, "--split", "train")
+    run = sess("relations", "evaluate", "--data", out, "--split", "train", "--json", results)
     assert run.exit_code == 0, run.stderr
+    assert json.loads(results.read_text())["split"] == "train"
+    # It was on the command line a moment ago, for `extract`.
+    run = sess("relations", "evaluate", "--data", out, "--json", annotations)
+    assert run.exit_code == 2
+    assert "was not written by this command" in run.stderr.replace("\n", " ")
 
 
 def test_images_that_cannot_be_read_are_left_out(
@@ -113,6 +118,10 @@ def test_images_that_cannot_be_read_are_left_out(
         (["extract", "psg/psg.json", "-o", "tokens", "--images", "."], "6 of 6 files are not in ."),
         (["train", "--data", "nowhere", "-o", "run"], "nowhere holds no tokens of the split 'train'"),
         (["train", "--data", "nowhere", "-o", "run", "--config", "missing.yaml"], "there is no file missing.yaml"),
+        (
+            ["train", "--data", "nowhere", "-o", "run", "--trainer.max_epochz", "2"],
+            "unrecognized arguments: --trainer.max",
+        ),
         (["evaluate", "--data", "nowhere"], "nowhere holds no tokens of the split 'test'"),
         (["evaluate", "--data", "nowhere", "--split", "dev"], "--split takes one of train, test, got 'dev'"),
         (["evaluate", "--data", "nowhere", "--json", "a/b.json"], "there is no folder a"),

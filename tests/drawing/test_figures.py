@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import ConnectionPatch, FancyArrowPatch, PathPatch, Rectangle
+from matplotlib.transforms import Bbox
 from PIL import Image
 from stub_extractor import stub_images, stub_preset
 
 from torchmetrics_sess import Explanation, SceneGraph, explain
 from torchmetrics_sess.drawing.figures import plot_scene_graph, save_figure
 from torchmetrics_sess.matching import MatchingConfig, match_graphs
+from torchmetrics_sess.objects import object_graph
 from torchmetrics_sess.presets import load_preset
 
 IMAGES = stub_images(2, size=(48, 72))
@@ -66,44 +69,55 @@ def pixels_of(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         return np.asarray(image.convert("RGB"))
 
 
-def test_bars_are_the_contributions_within_their_weights() -> None:
-    explanation = explain(IMAGES[0], IMAGES[1], stub_preset())
+def heights(bars: Axes) -> list[float]:
+    [container] = bars.containers
+    return [patch.get_height() for patch in container if isinstance(patch, Rectangle)]
+
+
+def names_and_shares(bars: Axes) -> tuple[list[str], list[float]]:
+    """Return what stands under the bars: what they are of, and how much of the score rests on that, in per cent."""
+    labels = [label.get_text().rpartition("\n") for label in bars.get_xticklabels()]
+    return [name for name, _, _ in labels], [float(share.removesuffix(" %")) for _, _, share in labels]
+
+
+@pytest.mark.parametrize("exponent", [1.0, 2.0])
+def test_bars_are_the_contributions_and_say_so(exponent: float) -> None:
+    matching = MatchingConfig(image_weight=0.1, exponent=exponent)
+    explanation = explain(IMAGES[0], IMAGES[1], stub_preset(matching=matching))
     _, (_, _, bars) = explanation.plot(pieces=True)
-    lost, weights = (
-        [patch.get_height() for patch in container if isinstance(patch, Rectangle)] for container in bars.containers
-    )
-    assert sum(lost) == pytest.approx(explanation.loss, abs=1e-9)
-    assert sum(weights) == pytest.approx(1, abs=1e-9)
-    assert all(part <= whole + 1e-9 for part, whole in zip(lost, weights, strict=True))
-    names = [label.get_text() for label in bars.get_xticklabels()]
+    names, shares = names_and_shares(bars)
     order = explanation.target_contributions.argsort(descending=True, stable=True).tolist()
     assert names == [*map(str, order), "whole\nimage"]
+    lost = heights(bars)
+    assert sum(lost) == pytest.approx(explanation.loss, abs=1e-9)
     assert lost[:-1] == pytest.approx(explanation.target_contributions[order].tolist())
+    assert [text.get_text() for text in bars.texts] == [f"{height:.3f}" for height in lost]
+    assert sum(shares) == pytest.approx(100, abs=0.5 * len(shares))
+    weights = [*explanation.target_weights[order].tolist(), explanation.whole_image_weight]
+    assert shares == pytest.approx([100 * weight for weight in weights], abs=0.5)
 
 
 @pytest.mark.parametrize(("preds", "target"), [(9, 30), (30, 9)])
 def test_bars_of_many_objects_are_summed_up(preds: int, target: int) -> None:
     explanation = explanation_of(scene(preds), scene(target, seed=1))
     _, (_, _, bars) = explanation.plot(pieces=True)
-    lost = [patch.get_height() for patch in bars.containers[0] if isinstance(patch, Rectangle)]
-    names = [label.get_text() for label in bars.get_xticklabels()]
-    assert sum(lost) == pytest.approx(explanation.loss, abs=1e-9)
+    names, shares = names_and_shares(bars)
+    assert sum(heights(bars)) == pytest.approx(explanation.loss, abs=1e-9)
+    assert sum(shares) == pytest.approx(100, abs=0.5 * len(shares))
     assert ("only in\npreds" in names) == (preds > target)
-    assert ("14 more" in names) == (target > 16)
-    assert len(names) <= 19
+    assert ("18\nmore" in names) == (target > 12)
+    assert len(names) <= 15
 
 
-def test_outlines_sum_to_1_whatever_stretches_the_score_and_are_seen_on_any_ground() -> None:
-    explanation = explanation_of(scene(5), scene(7, seed=1), exponent=2.0)
-    with matplotlib.rc_context({"axes.edgecolor": "#abcdef"}):
-        _, (_, _, bars) = explanation.plot(pieces=True)
-    filled, outlines = ([bar for bar in container if isinstance(bar, Rectangle)] for container in bars.containers)
-    assert sum(explanation.target_weights) > 1.1
-    assert sum(bar.get_height() for bar in outlines) == pytest.approx(1)
-    assert sum(bar.get_height() for bar in filled) < explanation.loss
-    assert {to_hex(bar.get_edgecolor()) for bar in outlines} == {"#abcdef"}
-    costs = [float(text.replace("\N{MINUS SIGN}", "-")) for text in (each.get_text() for each in bars.texts)]
-    assert -sum(costs) == pytest.approx(explanation.loss, abs=0.001 * len(costs))
+@pytest.mark.parametrize(("preds", "target"), [(64, 64), (64, 20)])
+def test_nothing_under_or_above_the_bars_overlaps(preds: int, target: int) -> None:
+    explanation = explanation_of(scene(preds, (40, 640)), scene(target, (40, 640), seed=1))
+    figure, (_, _, bars) = explanation.plot(pieces=True)
+    figure.canvas.draw()
+    for row in (bars.texts, bars.get_xticklabels()):
+        boxes = [text.get_window_extent() for text in row]
+        assert len(boxes) >= 13
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_matched_objects_share_a_colour_and_a_line() -> None:
@@ -200,6 +214,44 @@ def test_labels_of_one_place_are_set_apart() -> None:
     assert not any(boxes[i].overlaps(boxes[j]) for i in range(3) for j in range(i))
 
 
+def test_nothing_that_is_written_covers_a_cross_or_a_number() -> None:
+    size = (240, 320)
+    rows, columns = (torch.arange(side) * 4 // side for side in size)
+    masks = (4 * rows[:, None] + columns) == torch.arange(16)[:, None, None]
+    graph = dataclasses.replace(scene(16, size), masks=masks)
+    # In the middle of the objects, where their labels would be.
+    points = [(40.0, 30.0), (200.0, 90.0)]
+    figure, axes = plot_scene_graph(torch.rand(3, *size), graph, chosen=[0, 6, 9], points=points)
+    figure.canvas.draw()
+    labels = [text for text in figure.texts if text.get_transform() == axes.transData]
+    assert len(labels) == 3
+    predicates = [text for text in axes.texts if not text.get_text().isdigit()]
+    assert len(predicates) == 3
+    crosses = [artist for artist in figure.artists if isinstance(artist, Line2D)]
+    assert len(crosses) == 2
+    for (x, y), cross in zip(points, crosses, strict=True):
+        assert cross.get_xydata() == pytest.approx(np.array([[x, y]]), abs=0.01)
+        arm = cross.get_markersize() / 2 * figure.dpi / 72
+        middle = axes.transData.transform((x, y))
+        for text in (*labels, *predicates):
+            assert not text.get_window_extent().overlaps(Bbox([middle - arm, middle + arm]))
+    numbers = [text for text in axes.texts if text.get_text().isdigit()]
+    assert len(numbers) == 13
+    written = [*numbers, *labels, *predicates]
+    boxes = [text.get_window_extent() for text in written]
+    for i, j in itertools.combinations(range(len(boxes)), 2):
+        assert not boxes[i].overlaps(boxes[j]), (written[i], written[j])
+
+
+def test_a_cross_is_where_it_was_pointed_whatever_the_size_that_is_shown() -> None:
+    # Of so many pixels, the picture shows half.
+    figure, axes = plot_scene_graph(torch.rand(3, 40, 1600), scene(3, (40, 1600)), points=[(1199.5, 9.5)])
+    [cross] = [artist for artist in figure.artists if isinstance(artist, Line2D)]
+    [[x, y]] = np.asarray(cross.get_xydata())
+    assert (x + 0.5) / (max(axes.get_xlim()) + 0.5) == pytest.approx(0.75)
+    assert (y + 0.5) / (max(axes.get_ylim()) + 0.5) == pytest.approx(0.25)
+
+
 @pytest.mark.parametrize("extension", [".png", ".PDF", ".svg"])
 def test_equal_figures_give_equal_files(extension: str, tmp_path: Path) -> None:
     explanation = explanation_of(scene(2), scene(2, seed=1))
@@ -214,6 +266,30 @@ def test_equal_figures_give_equal_files(extension: str, tmp_path: Path) -> None:
 def test_other_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`path` must end in one of .png, .pdf, .svg, got .*why.gif"):
         save_figure(Figure(), tmp_path / "why.gif")
+
+
+@pytest.mark.parametrize("name", ["objects", "relations"])
+def test_counts_are_whole_numbers(name: str) -> None:
+    negative: dict[str, Any] = {name: -1}
+    problem = f"`{name}` must be at least 0, got -1"
+    with pytest.raises(ValueError, match=problem):
+        explanation_of(scene(2), scene(2)).plot(**negative)
+    with pytest.raises(ValueError, match=problem):
+        plot_scene_graph(torch.rand(3, 40, 60), scene(2), **negative)
+    # What checks the types in tests may be the first to name it.
+    wrong: dict[str, Any] = {name: "a"}
+    with pytest.raises(TypeError, match=f"`{name}` must be a whole number, got 'a'|parameter '{name}'"):
+        explanation_of(scene(2), scene(2)).plot(**wrong)
+
+
+def test_an_object_keeps_its_colour_when_it_is_pointed_at() -> None:
+    found = []
+    for chosen in (None, [2, 0]):
+        figure, _ = plot_scene_graph(torch.rand(3, 40, 60), scene(5), chosen=chosen)
+        boxes = {text.get_text()[:1]: text.get_bbox_patch() for text in figure.texts}
+        found.append({number: to_hex(box.get_facecolor()) for number, box in boxes.items() if box is not None})
+    assert set(found[1]) == {"0", "2"}
+    assert found[1].items() <= found[0].items()
 
 
 def test_a_graph_without_masks_cannot_be_drawn() -> None:
@@ -251,12 +327,37 @@ def two_objects(lost: bool) -> Explanation:
     return explanation_of(preds, target, theta=0.0, beta=0.0, iterations=0, image_weight=0.0)
 
 
+def test_an_object_that_has_become_a_part_of_another_has_its_number_there() -> None:
+    explanation = two_objects(False)
+    # The same pieces, as one object in the reconstruction.
+    together = torch.zeros(6, dtype=torch.long)
+    objects, target = explanation.objects, explanation.objects.grouping
+    assert target is not None
+    merged = dataclasses.replace(
+        objects,
+        preds=object_graph(explanation.preds, together),
+        match=dataclasses.replace(
+            objects.match,
+            plan=objects.match.plan.sum(0, keepdim=True),
+            similarity=torch.ones(1, 2, dtype=torch.float64),
+            unmatched_a=objects.match.unmatched_a.sum(0, keepdim=True),
+        ),
+        grouping=(together, target[1]),
+    )
+    figure, (left, right, _) = merged.plot()
+    here = {
+        axes: {text.get_text() for text in figure.texts if text.get_transform() == axes.transData}
+        for axes in (left, right)
+    }
+    assert here == {left: {"0 · kept", "1 · kept"}, right: {"0, 1"}}
+
+
 def test_objects_have_one_number_and_colour_in_both_images_and_whatever_is_lost() -> None:
     colours: dict[str, set[str]] = {}
     for lost in (False, True):
         explanation = two_objects(lost)
         figure, (left, right, bars) = explanation.plot()
-        assert sorted(label.get_text() for label in bars.get_xticklabels()) == ["0", "1", "whole\nimage"]
+        assert sorted(label.get_text() for label in bars.get_xticklabels()) == ["0\n52 %", "1\n48 %"]
         assert bars.get_title(loc="left").replace("\n", " ") == explanation.in_words()
         assert not [artist for artist in figure.artists if isinstance(artist, ConnectionPatch)]
         labels = [text for text in figure.texts if text.get_transform() in (left.transData, right.transData)]

@@ -11,7 +11,7 @@ from benchmarks.shared import golden_pipeline
 from torchmetrics_sess.extractor import SceneGraphExtractor
 from torchmetrics_sess.objects import object_graph
 from torchmetrics_sess.relations import GeometricRelationModel, RamRelationModel
-from torchmetrics_sess.relations.pointing import PointedGraph, relate_points
+from torchmetrics_sess.relations.pointing import PointedGraph, relate_objects, relate_points
 from torchmetrics_sess.relations.tokens import mask_iou
 
 
@@ -109,6 +109,29 @@ def test_lite_takes_the_object_there(lite: SceneGraphExtractor, photographs: dic
     for number, (x, y) in zip(answer.pointed, [(100, 60), (20, 120)], strict=True):
         [there] = objects.masks[:, y, x].nonzero().flatten().tolist()
         assert mask_iou(answer.graph.masks[number, None], objects.masks[there, None]).item() > 0.9
+
+
+def test_where_one_points_changes_no_relation(lite: SceneGraphExtractor, photographs: dict[str, Tensor]) -> None:
+    image = photographs["cat"]
+    graph = relate_objects(lite, image)
+    answer = relate_points(lite, image, [(100, 60), (20, 120.5)])
+    assert graph.masks is not None
+    assert answer.graph.masks is not None
+    assert torch.equal(graph.masks, answer.graph.masks)
+    assert torch.equal(graph.importance, answer.graph.importance)
+    related = graph.relation >= 0
+    assert related.any()
+    assert torch.equal(graph.relation[related], answer.graph.relation[related])
+    assert torch.equal(graph.confidence[related], answer.graph.confidence[related])
+
+
+def test_masks_in_each_other_are_objects_as_anywhere(sam: SceneGraphExtractor, image: Tensor) -> None:
+    [graph] = sam([image])
+    related, objects = relate_objects(sam, image), object_graph(graph)
+    assert torch.equal(related.relation, objects.relation)
+    assert related.masks is not None
+    assert objects.masks is not None
+    assert torch.equal(related.masks, objects.masks)
 
 
 def test_points_elsewhere_are_refused(lite: SceneGraphExtractor, image: Tensor) -> None:

@@ -4,8 +4,9 @@ import functools
 import math
 import pickle
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -245,3 +246,16 @@ def test_a_failed_update_changes_nothing() -> None:
 def test_wrong_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RelationRecall(**arguments)
+
+
+def test_what_is_of_a_wrong_type_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for top_k in (1.5, "a", (20, 50.0)):
+        with pytest.raises(TypeError, match="`top_k` must be one or several whole numbers, got"):
+            RelationRecall(top_k=cast(Any, top_k))
+    metric = RelationRecall()
+    with pytest.raises(TypeError, match="`scores` must be a tensor, got ndarray"):
+        metric.update(**(golden_image(0) | {"scores": golden_image(0)["scores"].numpy()}))
+    with pytest.raises(TypeError, match="`relations` must be a tensor, got list"):
+        metric.update(**(golden_image(0) | {"relations": [[0, 1, 2]]}))
+    assert metric.update_count == 0

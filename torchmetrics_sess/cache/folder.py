@@ -65,12 +65,39 @@ class Folder:
                 part.replace(self._path / _file(key))
             finally:
                 part.unlink(missing_ok=True)
-            self._make_room(len(content))
+            if self.make_room(len(content)) and not self._full:
+                self._full = True
+                warnings.warn(
+                    f"the cache of target graphs in {self._path} is full at {self._limit / 2**20:.4g} MiB: where more "
+                    "targets than that come again, raise `cache_size_mib` (`--cache-size`)",
+                    stacklevel=2,
+                )
         except OSError as error:
             # A cache saves time; it must not end a validation halfway.
             if not self._failed:
                 warnings.warn(f"scene graphs cannot be kept in {self._path} any more: {error}", stacklevel=2)
             self._failed = True
+
+    def make_room(self, written: int = 0) -> bool:
+        """Remove the least recently used graphs if there is more than there may be, and say whether that was so.
+
+        Args:
+            written: how many bytes were put there since this was last looked at.
+        """
+        self._bytes = self.size()[1] if self._bytes is None else self._bytes + written
+        if self._bytes <= self._limit:
+            return False
+        files = sorted(self._files())
+        self._bytes = sum(size for _, size, _ in files)
+        if self._bytes <= self._limit:
+            return False
+        for _, size, path in files:
+            # With room to spare, so that not every graph has the whole folder looked through.
+            if self._bytes <= 0.9 * self._limit:
+                break
+            path.unlink(missing_ok=True)
+            self._bytes -= size
+        return True
 
     def size(self) -> tuple[int, int]:
         """Return how many graphs there are, and their bytes."""
@@ -89,28 +116,6 @@ class Folder:
                 stat = path.stat()
                 found.append((stat.st_mtime_ns, stat.st_size, path))
         return found
-
-    def _make_room(self, written: int) -> None:
-        self._bytes = self.size()[1] if self._bytes is None else self._bytes + written
-        if self._bytes <= self._limit:
-            return
-        files = sorted(self._files())
-        self._bytes = sum(size for _, size, _ in files)
-        if self._bytes <= self._limit:
-            return
-        for _, size, path in files:
-            # With room to spare, so that not every graph has the whole folder looked through.
-            if self._bytes <= 0.9 * self._limit:
-                break
-            path.unlink(missing_ok=True)
-            self._bytes -= size
-        if not self._full:
-            warnings.warn(
-                f"the cache of target graphs in {self._path} is full at {self._limit / 2**20:g} MiB: if an epoch has "
-                "more targets than that, raise `cache_size_mib` (`--cache-size`)",
-                stacklevel=2,
-            )
-        self._full = True
 
 
 def open_folder(place: str | Path) -> Path:

@@ -54,8 +54,8 @@ class Memory:
         # An epoch that does not fit finds nothing at all: every graph goes before its turn comes round again.
         if not self._full:
             warnings.warn(
-                f"the cache of target graphs is full at {self._limit / 2**20:g} MiB, {len(self._graphs)} graphs: if an "
-                f"epoch has more targets than that, raise `cache_size_mib` or let `cache_targets` be a folder",
+                f"the cache of target graphs is full at {self._limit / 2**20:.4g} MiB, {len(self._graphs)} graphs: if "
+                f"an epoch has more targets than that, raise `cache_size_mib` or let `cache_targets` be a folder",
                 stacklevel=2,
             )
         self._full = True

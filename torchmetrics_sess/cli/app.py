@@ -22,7 +22,7 @@ from torchmetrics_sess.cli.demo import demo
 from torchmetrics_sess.cli.explain import explain
 from torchmetrics_sess.cli.extract import extract
 from torchmetrics_sess.cli.graph import graph
-from torchmetrics_sess.cli.output import note
+from torchmetrics_sess.cli.output import Interruption, note
 from torchmetrics_sess.cli.presets import presets, signature
 from torchmetrics_sess.cli.relations import relations
 from torchmetrics_sess.cli.report import report
@@ -49,7 +49,13 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
-    app(prog_name="sess")
+    try:
+        app(prog_name="sess")
+    except SystemExit as end:
+        # Typer ends at Ctrl-C without a word.
+        if end.code == 130 and not isinstance(end.__context__, Interruption):
+            note("interrupted")
+        raise
 
 
 _OURS = Path(__file__).parents[1]

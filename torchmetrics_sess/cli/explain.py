@@ -98,8 +98,7 @@ def explain(
     target_names, preds_names = (
         None if namer is None else namer(graph) for graph in (explanation.target, explanation.preds)
     )
-    if not to_stdout:
-        _show(explanation, target_names, preds_names)
+    # Files first: who reads what is printed may have gone away.
     if out is not None:
         from torchmetrics_sess.drawing.figures import save_figure
 
@@ -107,13 +106,14 @@ def explain(
         figure, _ = explanation.plot(objects=objects, relations=relations, names=names, pieces=pieces)
         with written(out) as part:
             save_figure(figure, part)
+    text = json.dumps(_content(explanation, target_names, preds_names), indent=2)
+    if to_stdout:
+        typer.echo(text)
+        return
     if json_file is not None:
-        text = json.dumps(_content(explanation, target_names, preds_names), indent=2)
-        if to_stdout:
-            typer.echo(text)
-        else:
-            with written(json_file) as part:
-                part.write_text(text + "\n", encoding="utf-8")
+        with written(json_file) as part:
+            part.write_text(text + "\n", encoding="utf-8")
+    _show(explanation, target_names, preds_names)
 
 
 def check_picture(path: Path) -> None:

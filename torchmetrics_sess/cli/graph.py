@@ -68,14 +68,12 @@ def graph(
     check_picture(out)
 
     import torch
-    from matplotlib.patheffects import withStroke
 
     from torchmetrics_sess.cli.stream import load_networks, open_device, open_scorer
     from torchmetrics_sess.drawing.figures import plot_scene_graph, save_figure
     from torchmetrics_sess.extractor import limit_width
     from torchmetrics_sess.images import prepare_images, read_image
-    from torchmetrics_sess.objects import object_graph
-    from torchmetrics_sess.relations.pointing import relate_points
+    from torchmetrics_sess.relations.pointing import relate_objects, relate_points
 
     with refusing(ValueError):
         points = [parse_point(text) for text in at or []]
@@ -89,19 +87,20 @@ def graph(
     answer = None
     try:
         if points:
-            with refusing(ValueError, TypeError):
+            with refusing(ValueError, TypeError, points="--at"):
                 answer = relate_points(extractor, images[0], points, pieces=pieces)
             scene_graph = answer.graph
-        else:
+        elif pieces:
             [scene_graph] = extractor.extract(images, masks=True)
-            if not pieces:
-                scene_graph = object_graph(scene_graph)
+        else:
+            scene_graph = relate_objects(extractor, images[0])
     except torch.OutOfMemoryError:
         refuse(f"{chosen} has not enough memory for this image")
 
     names = None if namer is None else namer(scene_graph)
     shown = limit_width(images[0], extractor.max_width).cpu()
-    figure, axes = plot_scene_graph(
+    down, across = (new / old for new, old in zip(shown.shape[1:], images[0].shape[1:], strict=True))
+    figure, _ = plot_scene_graph(
         shown,
         scene_graph if answer is None else answer.focused(_UNLIKELY),
         signature=scorer.signature(),
@@ -109,19 +108,14 @@ def graph(
         relations=relations,
         names=None if names is None else [str(name) for name in names],
         chosen=None if answer is None else _chosen(answer, objects),
+        points=[(x * across, y * down) for x, y in points],
     )
-    for x, y in points:
-        # Where somebody has pointed, between the pixels of the picture as it is shown.
-        place = (x * shown.shape[2] / images[0].shape[2], y * shown.shape[1] / images[0].shape[1])
-        # Long arms, as the label of the object may lie on the place.
-        edge = [withStroke(linewidth=5, foreground="black")]
-        axes.plot(*place, marker="+", markersize=28, markeredgewidth=2.5, color="white", path_effects=edge, zorder=20)
     with written(out) as part:
         save_figure(figure, part)
+    what = "node" if pieces else "object"
     if answer is not None:
-        _list_relations(answer, points, names)
-    what = "nodes" if pieces else "objects"
-    results().print(f"{len(scene_graph)} {what}, {len(scene_graph.triplets())} relations: {out}", soft_wrap=True)
+        _list_relations(answer, points, names, what)
+    results().print(f"{len(scene_graph)} {what}s, {len(scene_graph.triplets())} relations: {out}", soft_wrap=True)
 
 
 def parse_point(text: str) -> tuple[float, float]:
@@ -149,7 +143,7 @@ def _chosen(answer: PointedGraph, objects: int) -> list[int]:
 
 
 def _list_relations(
-    answer: PointedGraph, points: Sequence[tuple[float, float]], names: Sequence[ObjectName] | None
+    answer: PointedGraph, points: Sequence[tuple[float, float]], names: Sequence[ObjectName] | None, what: str
 ) -> None:
     from torchmetrics_sess.relations.vocabulary import PREDICATES
 
@@ -159,7 +153,7 @@ def _list_relations(
     console = results()
     for (x, y), number in zip(points, answer.pointed, strict=True):
         sure = "" if names is None else f" ({names[number].probability:.2f})"
-        console.print(f"at {x:g},{y:g}: object {called(number)}{sure}", soft_wrap=True)
+        console.print(f"at {x:g},{y:g}: {what} {called(number)}{sure}", soft_wrap=True)
     for title, triplets in (
         ("to each other", answer.among(_PREDICATES)),
         ("to everything else", answer.around(_AROUND)),

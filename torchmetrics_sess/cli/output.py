@@ -40,6 +40,13 @@ def mute() -> None:
     _muted = True
 
 
+class Interruption(typer.Exit):
+    """The end of a command by Ctrl-C that has said so."""
+
+    def __init__(self) -> None:
+        super().__init__(130)
+
+
 def refuse(message: str) -> NoReturn:
     """End a command that cannot run."""
     note(message)
@@ -52,12 +59,20 @@ def is_muted() -> bool:
 
 
 @contextmanager
-def refusing(*errors: type[Exception]) -> Iterator[None]:
-    """End the command if one of ``errors`` is raised, with its message in place of a traceback."""
+def refusing(*errors: type[Exception], **options: str) -> Iterator[None]:
+    """End the command if one of ``errors`` is raised, with its message in place of a traceback.
+
+    Args:
+        errors: which ones.
+        options: what the command calls the arguments that messages name.
+    """
     try:
         yield
     except errors as error:
-        refuse(str(error))
+        message = str(error)
+        for argument, option in options.items():
+            message = message.replace(f"`{argument}`", option)
+        refuse(message)
 
 
 _muted = False

@@ -28,9 +28,7 @@ relations = typer.Typer(
     help="Train networks that say how objects relate, and measure them.",
 )
 
-_TokensOption = Annotated[
-    Path, typer.Option("--data", metavar="FOLDER", help="What `extract` has written.", show_default=False)
-]
+_TokensOption = Annotated[Path, typer.Option("--data", metavar="FOLDER", help="What `extract` has written.")]
 _SPLITS = ("train", "test")
 _CONFUSIONS = 8
 
@@ -210,6 +208,8 @@ def evaluate(
 
     if json_file is not None:
         check_writable(json_file)
+        if json_file.exists() and not _is_evaluation(json_file):
+            refuse(f"cannot write {json_file}: what is there was not written by this command; name another file")
     if split not in _SPLITS:
         refuse(f"--split takes one of {', '.join(_SPLITS)}, got {split!r}")
     chosen = open_device(device)
@@ -233,6 +233,14 @@ def evaluate(
         }
         with written(json_file) as part:
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _is_evaluation(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"signature", "split", "results"} <= content.keys()
 
 
 def _say_what_was_extracted(out: Path, headers: list[dict[str, Any]], signature: str) -> bool:

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import typer
 from torch import Tensor
 
-from torchmetrics_sess.cli.output import note, refusing
+from torchmetrics_sess.cli.output import Interruption, note, refusing
 from torchmetrics_sess.cli.processes import Processes
 from torchmetrics_sess.cli.results import ResultsError, ResultsFile
 from torchmetrics_sess.cli.stream import LoadedPair, Measure, load_batches, score_batches, split
@@ -57,7 +56,7 @@ def open_results(
                 yield results
     except KeyboardInterrupt:
         note("interrupted" if path is None else f"interrupted; the same command goes on from here ({path})")
-        raise typer.Exit(130) from None
+        raise Interruption from None
 
 
 def run(

@@ -63,7 +63,7 @@ def find_scorer(
     """Return a scorer whose networks are still to be loaded, or end the command if there is no such thing."""
     if cache is None and cache_size is not None:
         refuse("--cache-size says how much --cache FOLDER may take: name the folder")
-    with refusing(ValueError, TypeError):
+    with refusing(ValueError, TypeError, cache_targets="--cache", cache_size_mib="--cache-size"):
         return Scorer(
             preset, overrides=settings, rescale=rescale, cache_targets=cache or False, cache_size_mib=cache_size
         )

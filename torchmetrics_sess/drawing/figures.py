@@ -5,9 +5,9 @@ Figures are made without pyplot: they need no display, and leave no state behind
 
 from __future__ import annotations
 
+import operator
 import textwrap
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ try:
     from matplotlib import rc_context
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patches import ConnectionPatch, Patch
+    from matplotlib.patches import ConnectionPatch
     from matplotlib.patheffects import withStroke
 except ModuleNotFoundError as error:
     message = "drawing needs matplotlib: install torchmetrics-sess[plot]"
@@ -33,10 +33,12 @@ FORMATS = (".png", ".pdf", ".svg")
 
 # Okabe and Ito (2008): told apart by readers with any kind of colour vision.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#F0E442", "#CC79A7", "#56B4E9", "#E69F00")
-_GREY, _DARK = "#9A9A9A", "#4D4D4D"
+_GREY = "#9A9A9A"
 # A figure is read in a column of a page, at half of its width.
-_WIDTH, _NARROW, _DPI = 6.0, 4.2, 250
-_BARS = 16
+_WIDTH, _NARROW, _LINE, _DPI = 6.0, 4.2, 0.13, 250
+_BARS = 12
+# Of a score that lost less, the bars would look like more than they are.
+_LEAST_HEIGHT = 0.1
 # From this aspect on, images lie one above the other.
 _WIDE = 2.4
 
@@ -45,7 +47,7 @@ class _Bar(NamedTuple):
     name: str
     lost: float
     weight: float
-    colour: str
+    colour: str = _GREY
 
 
 class _Canvas(NamedTuple):
@@ -70,7 +72,12 @@ def plot_explanation(
 
     Returns:
         The figure and its axes: target, preds, contributions.
+
+    Raises:
+        TypeError: if ``objects`` or ``relations`` is no whole number.
+        ValueError: if one of them is negative.
     """
+    objects, relations = _count("objects", objects), _count("relations", relations)
     of_objects = explanation.grouping is not None
     plan = explanation.match.plan.numpy()
     order = _order(explanation.target_contributions.numpy(), explanation.target.importance.numpy())
@@ -81,22 +88,26 @@ def plot_explanation(
         matched &= (explanation.target_kept >= LOST).numpy()
     partners = {j: int(plan[:, j].argmax()) for j in colours if matched[j]}
     # Where several objects have one partner, it takes the colour of the one that contributes most.
-    of_partner = {partners[j]: j for j in reversed(partners)}
+    held: dict[int, list[int]] = {}
+    for j, i in partners.items():
+        held.setdefault(i, []).append(j)
+    partner_colours = {i: colours[numbers[0]] for i, numbers in held.items()}
     labels = {j: _called(j, names) + _fate(explanation, j, partners.get(j)) for j in colours}
-    # What has become of an object is known by the number that it has in the original, whatever its own.
-    partner_labels = {i: f"{j if of_objects else i}" for i, j in of_partner.items()}
+    # What has become of objects is known by the numbers that they have in the original, whatever its own.
+    partner_labels = {i: ", ".join(map(str, sorted(numbers))) if of_objects else f"{i}" for i, numbers in held.items()}
 
     target = scene_of(explanation.target_image, explanation.target)
     preds = scene_of(explanation.preds_image, explanation.preds)
-    canvas = _canvas(target, preds)
+    sentence = textwrap.wrap(describe_loss(explanation, names), 105)
+    canvas = _canvas(target, preds, len(sentence))
     target = target.pointing_out(labels, colours, canvas.target_inches)
-    preds = preds.pointing_out(partner_labels, {i: colours[j] for i, j in of_partner.items()}, canvas.preds_inches)
+    preds = preds.pointing_out(partner_labels, partner_colours, canvas.preds_inches, numbered=not of_objects)
 
     lost_target, lost_preds = (
         set((kept < LOST).nonzero().flatten().tolist()) for kept in (explanation.target_kept, explanation.preds_kept)
     )
     if of_objects:
-        lost_preds -= set(of_partner)
+        lost_preds -= set(held)
     for axes, scene, title, lost in (
         (canvas.target, target, "original (target)", lost_target),
         (canvas.preds, preds, "reconstruction (preds)", lost_preds),
@@ -109,9 +120,9 @@ def plot_explanation(
         for j, i in partners.items():
             width = 0.8 + 2.2 * plan[i, j] / plan.max()
             _join(canvas, target.anchors[j], preds.anchors[i], colours[j], width)
-    what = "same number and colour: the same object" if of_objects else "number, and similarity to its main match"
+    what = "same number: the same object" if of_objects else "number, and similarity to its main match"
     _draw_contributions(canvas.bars, explanation, order, colours, f"{what};   hatched: less than half is kept")
-    canvas.bars.set_title(textwrap.fill(describe_loss(explanation, names), 105), fontsize=7.5, loc="left")
+    canvas.bars.set_title("\n".join(sentence), fontsize=7.5, loc="left")
 
     loss = f"{explanation.loss:.3f}".replace("-0.000", "0.000")
     canvas.figure.suptitle(f"SeSS {explanation.score:.3f}: what the loss of {loss} is made of", fontsize=11)
@@ -128,6 +139,7 @@ def plot_scene_graph(
     relations: int = 8,
     names: Sequence[str] | None = None,
     chosen: Sequence[int] | None = None,
+    points: Sequence[tuple[float, float]] = (),
 ) -> tuple[Figure, Axes]:
     """Draw an image with its objects, how much each matters, and how they relate.
 
@@ -139,20 +151,28 @@ def plot_scene_graph(
         relations: how many relations among these to draw, the most important first.
         names: what every object is called, if that is known.
         chosen: the objects to point out, in place of the most important ones.
+        points: where to draw a cross, (x, y) in pixels of ``image``.
 
     Returns:
         The figure and its axes.
+
+    Raises:
+        TypeError: if ``objects`` or ``relations`` is no whole number.
+        ValueError: if one of them is negative, or the graph has no masks.
     """
+    objects, relations = _count("objects", objects), _count("relations", relations)
     importance = graph.importance.tolist()
     order = sorted(range(len(graph)), key=lambda number: -importance[number])
-    colours = dict(zip(order[:objects] if chosen is None else chosen, cycle(_COLOURS), strict=False))
+    colours = _colours(order[:objects] if chosen is None else chosen)
     scene = scene_of(image, graph)
     width = _NARROW if scene.aspect < _WIDE else _WIDTH
     height = float(np.clip(width / scene.aspect, 1.0, 6.0))
     figure = Figure((width, height + 0.75), layout="constrained", dpi=_DPI)
     axes = figure.subplots()
     labels = {number: f"{_called(number, names)} · {importance[number]:.2f}" for number in colours}
-    scene = scene.pointing_out(labels, colours, min(width, height * scene.aspect))
+    rows, columns = image.shape[-2:]
+    shares = [((x + 0.5) / columns, (y + 0.5) / rows) for x, y in points]
+    scene = scene.pointing_out(labels, colours, min(width, height * scene.aspect), points=shares)
     draw_scene(axes, scene)
     draw_relations(axes, scene, relations)
     what = "number" if names is None else "number, name"
@@ -180,6 +200,16 @@ def lay_out(figure: Figure) -> None:
     """Let everything in a figure stay where it is now: to find that out takes longer than to write the figure."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+
+
+def _count(name: str, value: int) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be a whole number, got {value!r}") from None
+    if count < 0:
+        raise ValueError(f"`{name}` must be at least 0, got {count}")
+    return count
 
 
 def _called(number: int, names: Sequence[str] | None) -> str:
@@ -210,18 +240,19 @@ def _order(contributions: NDArray[np.float64], importance: NDArray[Any]) -> NDAr
     return order
 
 
-def _canvas(target: Scene, preds: Scene) -> _Canvas:
-    """Lay out two images side by side or, if they are very wide, one above the other; and the bars beneath."""
+def _canvas(target: Scene, preds: Scene, lines: int) -> _Canvas:
+    """Lay out two images side by side or, if they are very wide, one above the other; and text and bars beneath."""
+    beneath = 2.5 + _LINE * lines
     if min(target.aspect, preds.aspect) > _WIDE:
         heights = [float(np.clip(_WIDTH / scene.aspect, 0.8, 2.6)) for scene in (target, preds)]
-        figure = Figure((_WIDTH, sum(heights) + 2.6), layout="constrained", dpi=_DPI)
+        figure = Figure((_WIDTH, sum(heights) + beneath + 0.2), layout="constrained", dpi=_DPI)
         upper, lower, bars = figure.subplots(3, 1, height_ratios=(*heights, 1.2))
         return _Canvas(figure, upper, lower, bars, _WIDTH, _WIDTH)
     # Neither image gets less than a fourth of the width.
     share = float(np.clip(target.aspect / (target.aspect + preds.aspect), 0.25, 0.75))
     widths = _WIDTH * share, _WIDTH * (1 - share)
     height = float(np.clip(max(widths[0] / target.aspect, widths[1] / preds.aspect), 0.8, 3.6))
-    figure = Figure((_WIDTH, height + 2.4), layout="constrained", dpi=_DPI)
+    figure = Figure((_WIDTH, height + beneath), layout="constrained", dpi=_DPI)
     grid = figure.add_gridspec(2, 2, height_ratios=(height, 1.2), width_ratios=widths)
     left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     left.set_anchor("E")
@@ -250,41 +281,32 @@ def _join(canvas: _Canvas, start: NDArray[np.float64], end: NDArray[np.float64],
 def _draw_contributions(
     axes: Axes, explanation: Explanation, order: NDArray[np.int64], colours: dict[int, str], note: str
 ) -> None:
-    """Draw how much every object counts, all together 1, as the outline of a bar, and fill what of it is lost."""
+    """Draw what the loss of every object takes off the score as a bar, and write its share of the score beneath."""
     lost, weights = explanation.target_contributions.numpy(), explanation.target_weights.numpy()
-    extra = explanation.preds_contributions.sum().item()
+    extra = explanation.preds_weights.sum().item()
     bars = [_Bar(f"{j}", lost[j], weights[j], colours.get(j, _GREY)) for j in order[:_BARS].tolist()]
     rest = order[_BARS:]
     if len(rest) > 0:
-        bars.append(_Bar(f"{len(rest)} more", lost[rest].sum(), weights[rest].sum(), _GREY))
+        bars.append(_Bar(f"{len(rest)}\nmore", lost[rest].sum(), weights[rest].sum()))
     if extra > 0:
-        bars.append(_Bar("only in\npreds", extra, extra, _GREY))
-    bars.append(_Bar("whole\nimage", explanation.image_contribution, explanation.whole_image_weight, _DARK))
+        bars.append(_Bar("only in\npreds", explanation.preds_contributions.sum().item(), extra))
+    if explanation.whole_image_weight > 0:
+        bars.append(_Bar("whole\nimage", explanation.image_contribution, explanation.whole_image_weight))
 
     places = range(len(bars))
-    # A score with an exponent, or rescaled, falls by more or less than what is lost of what counts.
-    whole = sum(bar.weight for bar in bars)
-    highest = max(max(bar.weight, bar.lost) for bar in bars) / whole
-    ink = axes.spines["left"].get_edgecolor()
-    axes.bar(places, [bar.lost / whole for bar in bars], color=[bar.colour for bar in bars], width=0.8)
-    axes.bar(places, [bar.weight / whole for bar in bars], fill=False, edgecolor=ink, linewidth=0.6, width=0.8)
+    highest = max(_LEAST_HEIGHT, *(bar.lost for bar in bars))
+    axes.bar(places, [bar.lost for bar in bars], color=[bar.colour for bar in bars], width=0.8)
     for place, bar in zip(places, bars, strict=True):
-        top = max(bar.weight, bar.lost) / whole + 0.02 * highest
-        costs = f"{-bar.lost:.3f}".replace("-0.000", "0.000").replace("-", "\N{MINUS SIGN}")
-        axes.text(place, top, costs, fontsize=6.5, ha="center", va="bottom")
-    axes.set_xticks(places, [bar.name for bar in bars], fontsize=7.5)
+        costs = f"{bar.lost:.3f}".replace("-0.000", "0.000")
+        axes.text(place, max(bar.lost, 0) + 0.02 * highest, costs, fontsize=6.5, ha="center", va="bottom")
+    axes.set_xticks(places, [f"{bar.name}\n{100 * bar.weight:.0f} %" for bar in bars], fontsize=6.5)
     axes.set_xlim(-0.6, max(len(bars), 8) - 0.4)
     axes.set_ylim(0, 1.15 * highest)
-    axes.set_ylabel("share of importance", fontsize=8)
-    axes.set_xlabel(f"object of the original, and what its loss takes off the score\n{note}", fontsize=7.5)
+    axes.set_ylabel("taken off the score", fontsize=8)
+    unit = "object" if explanation.grouping is not None else "piece"
+    axes.set_xlabel(f"{unit} of the original, and how much of the score rests on it\n{note}", fontsize=7.5)
     axes.tick_params(axis="y", labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        handles=[Patch(facecolor=_GREY, label="lost"), Patch(fill=False, edgecolor=ink, linewidth=0.6, label="kept")],
-        fontsize=7.5,
-        frameon=False,
-        loc="upper right",
-    )
 
 
 def _sign(figure: Figure, signature: str) -> None:

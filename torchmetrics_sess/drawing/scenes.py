@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ try:
     from contourpy import contour_generator
     from matplotlib.axes import Axes
     from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.patches import FancyArrowPatch, PathPatch
     from matplotlib.path import Path
     from matplotlib.patheffects import withStroke
@@ -33,8 +35,29 @@ _MOST, _FEWEST = 800, 256
 _ANCHOR_PIXELS = 192
 _POINTS_PER_INCH = 72
 _LABEL_SIZE, _LABEL_HEIGHT, _CHARACTER_WIDTH = 8.0, 13.0, 5.2
+_NUMBER_SIZE, _PREDICATE_SIZE, _CROSS_SIZE = 5.5, 6.5, 14.0
+# Width of a character and height of a line, by the size of the letters.
+_CHARACTER, _LINE = 0.65, 1.2
+# Where a predicate may stand along its arrow: in the middle, if that is free.
+_ALONG = (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74)
 _BEND = 0.2
 _HATCH = "////"
+
+
+class _Box(NamedTuple):
+    """Where something is written: its centre, and half of its width and height, in pixels."""
+
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+
+    def is_free(self, taken: Iterable[_Box]) -> bool:
+        return all(
+            abs(self.x - other.x) >= self.half_width + other.half_width
+            or abs(self.y - other.y) >= self.half_height + other.half_height
+            for other in taken
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +71,9 @@ class Scene:
         anchors: where the number of every object goes, (x, y) in pixels, ``[n, 2]``.
         labels: what stands at the anchor of the objects that are pointed out.
         colours: of these objects.
+        points: where somebody has pointed, (x, y) in pixels.
+        taken: where something is written.
+        pixels_per_point: how large a typographic point will be.
     """
 
     graph: SceneGraph
@@ -56,6 +82,9 @@ class Scene:
     anchors: NDArray[np.float64]
     labels: Mapping[int, str] = dataclasses.field(default_factory=dict)
     colours: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    points: Sequence[tuple[float, float]] = ()
+    taken: Sequence[_Box] = ()
+    pixels_per_point: float = 1.0
 
     @property
     def aspect(self) -> float:
@@ -63,34 +92,48 @@ class Scene:
         height, width = self.pixels.shape[:2]
         return float(width / height)
 
-    def pointing_out(self, labels: Mapping[int, str], colours: Mapping[int, str], inches: float) -> Scene:
-        """Return the scene with some objects pointed out, their labels side by side where they would overlap.
+    def pointing_out(
+        self,
+        labels: Mapping[int, str],
+        colours: Mapping[int, str],
+        inches: float,
+        *,
+        points: Sequence[tuple[float, float]] = (),
+        numbered: bool = True,
+    ) -> Scene:
+        """Return the scene with some objects pointed out, their labels where they cover nothing that is written.
 
         Args:
             labels: by object, the most important one first.
             colours: by object.
             inches: how wide the image will be.
+            points: where somebody has pointed, as shares of width and height.
+            numbered: whether the objects that are not pointed out have their numbers written on them.
         """
         height, width = self.pixels.shape[:2]
         pixels_per_point = width / (inches * _POINTS_PER_INCH)
+        crosses = [(x * width - 0.5, y * height - 0.5) for x, y in points]
+        arm = pixels_per_point * (_CROSS_SIZE / 2 + 1)
+        taken = [_Box(x, y, arm, arm) for x, y in crosses]
+        numbers = [
+            _box(place, f"{number}", _NUMBER_SIZE, pixels_per_point)
+            for number, place in enumerate(self.anchors)
+            if numbered and number not in labels
+        ]
         anchors = self.anchors.copy()
-        taken: list[tuple[float, float, float]] = []
         for number, label in labels.items():
-            half = pixels_per_point * _half_width(label)
-            step = pixels_per_point * _LABEL_HEIGHT
-            x, y = anchors[number]
-            x = min(max(x, half), width - half) if width > 2 * half else width / 2
-            # Above, below, farther above, ...: the nearest place that is free and in the picture, if there is any.
-            places = [y + step * shift / 2 for shift in sorted(range(-12, 13), key=abs)]
-            free = [
-                place
-                for place in places
-                if step / 2 <= place <= height - step / 2
-                and all(abs(x - a) >= half + w or abs(place - b) >= step for a, b, w in taken)
-            ]
-            anchors[number] = x, free[0] if free else y
-            taken.append((*anchors[number], half))
-        return dataclasses.replace(self, anchors=anchors, labels=labels, colours=colours)
+            box = _nearest_free(anchors[number], label, pixels_per_point, (width, height), taken, numbers)
+            anchors[number] = box[:2]
+            taken.append(box)
+        return dataclasses.replace(
+            self,
+            anchors=anchors,
+            labels=labels,
+            colours=colours,
+            points=crosses,
+            taken=[*taken, *numbers],
+            pixels_per_point=pixels_per_point,
+        )
 
 
 def scene_of(image: Image, graph: SceneGraph) -> Scene:
@@ -132,9 +175,11 @@ def draw_scene(axes: Axes, scene: Scene, *, hatched: Collection[int] = (), numbe
         if outline is not None:
             _draw_outline(axes, outline, colour, importance[number], hatched=number in hatched)
         if colour is None and numbered:
-            _write(axes, scene.anchors[number], f"{number}", size=5.5)
+            _write(axes, scene.anchors[number], f"{number}", size=_NUMBER_SIZE)
         elif colour is not None:
             _draw_label(axes, scene.anchors[number], scene.labels[number], colour)
+    for point in scene.points:
+        _draw_cross(axes, point)
 
 
 def draw_relations(axes: Axes, scene: Scene, count: int) -> None:
@@ -151,10 +196,11 @@ def draw_relations(axes: Axes, scene: Scene, count: int) -> None:
         if subject in scene.labels and obj in scene.labels
     ]
     shown: set[frozenset[int]] = set()
+    taken = list(scene.taken)
     for _, subject, predicate, obj in sorted(candidates, reverse=True):
         if len(shown) < count and frozenset((subject, obj)) not in shown:
             shown.add(frozenset((subject, obj)))
-            _draw_arrow(axes, scene, subject, PREDICATES[predicate], obj)
+            taken.append(_draw_arrow(axes, scene, subject, PREDICATES[predicate], obj, taken))
 
 
 def _resize_masks(masks: Tensor, height: int, width: int) -> NDArray[np.bool_]:
@@ -222,12 +268,33 @@ def _write(axes: Axes, place: NDArray[np.float64], text: str, *, size: float, st
     )
 
 
-def _draw_label(axes: Axes, place: NDArray[np.float64], text: str, colour: str) -> None:
+def _figure_of(axes: Axes) -> Figure:
     figure = axes.get_figure(root=True)
     if figure is None:
         raise ValueError("`axes` must belong to a figure")
+    return figure
+
+
+def _draw_cross(axes: Axes, point: tuple[float, float]) -> None:
+    # On the figure, as labels are: nothing covers it, even where no place was left beside it.
+    edge = [withStroke(linewidth=4, foreground="black")]
+    cross = Line2D(
+        *([value] for value in point),
+        transform=axes.transData,
+        marker="+",
+        markersize=_CROSS_SIZE,
+        markeredgewidth=2,
+        color="white",
+        path_effects=edge,
+        zorder=20,
+    )
+    cross.set_in_layout(False)
+    _figure_of(axes).add_artist(cross)
+
+
+def _draw_label(axes: Axes, place: NDArray[np.float64], text: str, colour: str) -> None:
     # On the figure, not on the axes: the lines between axes lie there, and labels go on top of them.
-    figure.text(
+    _figure_of(axes).text(
         float(place[0]),
         float(place[1]),
         text,
@@ -251,7 +318,36 @@ def _half_width(label: str) -> float:
     return (_CHARACTER_WIDTH * len(label) + 4) / 2
 
 
-def _draw_arrow(axes: Axes, scene: Scene, subject: int, predicate: str, obj: int) -> None:
+def _box(place: NDArray[np.float64], text: str, size: float, pixels_per_point: float) -> _Box:
+    half_width, half_height = len(text) * _CHARACTER * size / 2, _LINE * size / 2
+    return _Box(float(place[0]), float(place[1]), pixels_per_point * half_width, pixels_per_point * half_height)
+
+
+def _nearest_free(
+    place: NDArray[np.float64],
+    label: str,
+    pixels_per_point: float,
+    size: tuple[int, int],
+    taken: Sequence[_Box],
+    numbers: Sequence[_Box],
+) -> _Box:
+    """Return where a label goes: as near to its place as it covers nothing, and no number if that is not far."""
+    width, height = size
+    half, step = pixels_per_point * _half_width(label), pixels_per_point * _LABEL_HEIGHT
+    # Across only as far as the label still touches its place.
+    moves = [(0.5 * across * half, 0.5 * down * step) for across in range(-2, 3) for down in range(-12, 13)]
+    boxes = []
+    for right, down in sorted(moves, key=lambda move: (math.hypot(*move), move)):
+        x, y = float(place[0]) + right, float(place[1]) + down
+        x = min(max(x, half), width - half) if width > 2 * half else width / 2
+        boxes.append((math.hypot(right, down), _Box(x, y, half, step / 2)))
+    free = [(far, box) for far, box in boxes if step / 2 <= box.y <= height - step / 2 and box.is_free(taken)]
+    near = [box for far, box in free if far <= step and box.is_free(numbers)]
+    return next(iter([*near, *(box for _, box in free)]), boxes[0][1])
+
+
+def _draw_arrow(axes: Axes, scene: Scene, subject: int, predicate: str, obj: int, taken: Sequence[_Box]) -> _Box:
+    """Draw a relation, and return where its predicate stands: where it covers nothing, if there is such a place."""
     start, end = scene.anchors[subject], scene.anchors[obj]
     # Where rows count downwards, an arc bends to the other side.
     sideways = _BEND * np.array([start[1] - end[1], end[0] - start[0]])
@@ -271,7 +367,16 @@ def _draw_arrow(axes: Axes, scene: Scene, subject: int, predicate: str, obj: int
             path_effects=[withStroke(linewidth=2.4, foreground="black")],
         )
     )
-    _write(axes, (start + end) / 2 + sideways / 2, predicate, size=6.5, style="italic")
+    along = [(1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end for t in _ALONG]
+    centred = [_box(place, predicate, _PREDICATE_SIZE, scene.pixels_per_point) for place in along]
+    # Beside the arrow, where there is no room on it.
+    gap = _PREDICATE_SIZE * scene.pixels_per_point
+    shifts = [side * (centred[0].half_width + far * gap) for far in (0.5, 1.5, 2.5) for side in (1, -1)]
+    beside = [box._replace(x=box.x + shift) for shift in shifts for box in centred]
+    boxes = [*centred, *beside]
+    box = next((box for box in boxes if box.is_free(taken)), boxes[0])
+    _write(axes, np.array(box[:2]), predicate, size=_PREDICATE_SIZE, style="italic")
+    return box
 
 
 def _reach(label: str, direction: NDArray[np.float64]) -> float:

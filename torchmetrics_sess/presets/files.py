@@ -65,6 +65,8 @@ def load_preset(name_or_path: str | Path = "lite", overrides: Mapping[str, Any] 
     preset = _preset(name, values)
     if not overrides:
         return preset
+    if not isinstance(overrides, Mapping):
+        raise TypeError(f"`overrides` must map settings to values, got {overrides!r} ({type(overrides).__name__})")
     for key, value in overrides.items():
         _override(values, key, value)
     changed = _preset(name, values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from argparse import ArgumentError
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -62,20 +63,26 @@ def run_training(data: Path, out: Path, config: Path | None, arguments: Sequence
     checkpoints = ModelCheckpoint(
         dirpath=out, filename="{epoch:03}", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
-    command = _RelationCLI(
-        RelationTraining,
-        RelationData,
-        args=["fit", *given, "--data.folder", str(data), *arguments],
-        trainer_defaults={
-            "callbacks": [checkpoints, ExportHead(out / "head.safetensors")],
-            "logger": {
-                "class_path": "lightning.pytorch.loggers.CSVLogger",
-                "init_args": {"save_dir": str(out), "name": "logs"},
+    # What is wrong is a sentence, not the usage of a program that is not the one that was called.
+    parser = {"exit_on_error": False}
+    try:
+        command = _RelationCLI(
+            RelationTraining,
+            RelationData,
+            args=["fit", *given, "--data.folder", str(data), *arguments],
+            trainer_defaults={
+                "callbacks": [checkpoints, ExportHead(out / "head.safetensors")],
+                "logger": {
+                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "init_args": {"save_dir": str(out), "name": "logs"},
+                },
             },
-        },
-        save_config_kwargs={"overwrite": True},
-        auto_configure_optimizers=False,
-    )
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={**parser, "fit": parser},
+            auto_configure_optimizers=False,
+        )
+    except ArgumentError as error:
+        raise ValueError(f"{error}; --print_config shows every setting") from error
     first: bool = command.trainer.is_global_zero
     return first
 

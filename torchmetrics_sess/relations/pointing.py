@@ -1,4 +1,4 @@
-"""The objects at some points of an image, and how they relate to each other and to everything else."""
+"""How whole objects of an image relate: all of them, or those at some points to each other and to everything else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchmetrics_sess.extractor import SceneGraphExtractor, limit_width
 from torchmetrics_sess.geometry import crisp_masks
 from torchmetrics_sess.graph import SceneGraph
 from torchmetrics_sess.images import prepare_images
-from torchmetrics_sess.objects import group_objects
+from torchmetrics_sess.objects import group_objects, object_graph
 from torchmetrics_sess.precision import full_precision
 from torchmetrics_sess.relations.tokens import mask_iou
 from torchmetrics_sess.segmenters import SamSegmenter
@@ -101,6 +101,40 @@ class PointedGraph:
         return [(s, int(predicates[s, o]), o, values[s, o].item()) for s, o in pairs[:count]]
 
 
+def relate_objects(extractor: SceneGraphExtractor, image: Tensor) -> SceneGraph:
+    """Return the scene graph of the objects of an image, with masks.
+
+    Of a segmenter that cuts images into pieces, as that of ``lite`` does, pieces that people would call one object are
+    joined before the relation model is asked, so that its answers are those of ``relate_points``. Masks of others,
+    which may lie in each other, are joined by ``torchmetrics_sess.objects.object_graph``.
+
+    Args:
+        extractor: any.
+        image: ``[3, H, W]``, uint8 or floating point in [0, 1].
+
+    Examples:
+        >>> import torch
+        >>> from torchmetrics_sess.presets import load_preset
+        >>> graph = relate_objects(load_preset("lite").build("cpu"), torch.rand(3, 64, 96))
+        >>> len(graph) < 64
+        True
+    """
+    [prepared] = prepare_images([image], "image")
+    if extractor.device is not None:
+        prepared = prepared.to(extractor.device)
+    with full_precision(prepared.device):
+        shown = limit_width(prepared, extractor.max_width)
+        segmentation = extractor.segmenter([shown])[0]
+        in_pieces = segmentation.masks.dtype != torch.bool
+        if in_pieces:
+            segmentation = _join(extractor, shown, segmentation)
+        [relations] = extractor.relation_model([segmentation])
+        if in_pieces:
+            relations = dataclasses.replace(relations, valid=segmentation.valid)
+        [graph] = extractor.describe([shown], [segmentation], [relations], masks=True)
+    return graph if in_pieces else object_graph(graph)
+
+
 def relate_points(
     extractor: SceneGraphExtractor,
     image: Tensor,
@@ -151,6 +185,8 @@ def relate_points(
         places = torch.tensor(points, dtype=torch.float32) * scale
         segmentation, pointed = _segment(extractor, shown, places, pieces)
         [relations] = extractor.relation_model([segmentation])
+        if segmentation.masks.dtype != torch.bool and not pieces:
+            relations = dataclasses.replace(relations, valid=segmentation.valid)
         probabilities = model.probabilities(segmentation)
         relations = _with_all_of(relations, probabilities, pointed)
         [graph] = extractor.describe([shown], [segmentation], [relations], masks=True)

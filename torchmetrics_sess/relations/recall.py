@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -86,7 +87,10 @@ class RelationRecall(Metric):
         super().__init__(**kwargs)
         if protocol not in get_args(Protocol):
             raise ValueError(f"`protocol` must be one of {', '.join(map(repr, get_args(Protocol)))}, got {protocol!r}")
-        ranks = (top_k,) if isinstance(top_k, int) else tuple(top_k)
+        try:
+            ranks = tuple(map(operator.index, top_k if isinstance(top_k, Iterable) else (top_k,)))
+        except TypeError as error:
+            raise TypeError(f"`top_k` must be one or several whole numbers, got {top_k!r}") from error
         if not ranks or min(ranks) < 1:
             raise ValueError(f"`top_k` must be one or several numbers of at least 1, got {top_k!r}")
         self.protocol: Protocol = protocol
@@ -132,6 +136,7 @@ class RelationRecall(Metric):
         Raises:
             ValueError: for arguments of wrong shapes, objects or predicates that do not exist, scores that are not
                 finite, or a mixture of images with and without classes. The metric stays as it was.
+            TypeError: for an argument that is no tensor; likewise.
         """
         try:
             self._update(scores, relations, masks, classes, pred_masks, pred_classes, pred_scores, iou)
@@ -212,6 +217,16 @@ class RelationRecall(Metric):
         pred_scores: Tensor | None,
         iou: Tensor | None,
     ) -> None:
+        _check_tensors(
+            scores=scores,
+            relations=relations,
+            masks=masks,
+            classes=classes,
+            pred_masks=pred_masks,
+            pred_classes=pred_classes,
+            pred_scores=pred_scores,
+            iou=iou,
+        )
         _check_scores(scores)
         found = scores.shape[1]
         annotated = found
@@ -301,6 +316,12 @@ def _same_objects(
     from torchmetrics_sess.relations.overlap import overlapping
 
     return overlapping(pred_masks, masks, candidates)
+
+
+def _check_tensors(**arguments: object) -> None:
+    for name, value in arguments.items():
+        if not (isinstance(value, Tensor) or (value is None and name not in ("scores", "relations"))):
+            raise TypeError(f"`{name}` must be a tensor, got {type(value).__name__}")
 
 
 def _check_scores(scores: Tensor) -> None:

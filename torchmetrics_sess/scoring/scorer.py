@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from jaxtyping import Float
@@ -75,15 +76,13 @@ class Scorer:
         cache_targets: bool | str | Path = False,
         cache_size_mib: float | int | None = None,
     ) -> None:
-        if len(data_range) != 2:
-            raise ValueError(f"`data_range` must be two numbers, the lower first, got {data_range}")
+        self.data_range = _data_range(data_range)
         if out_of_range not in ("raise", "clamp"):
             raise ValueError(f"`out_of_range` must be 'raise' or 'clamp', got {out_of_range!r}")
         if nan not in ("raise", "skip"):
             raise ValueError(f"`nan` must be 'raise' or 'skip', got {nan!r}")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1 or None, got {batch_size}")
-        self.data_range = (float(data_range[0]), float(data_range[1]))
         self.out_of_range: OutOfRange = out_of_range
         self.nan: NotFinite = nan
         self.batch_size = batch_size
@@ -314,6 +313,19 @@ def _arithmetic(device: torch.device) -> str:
     if device.type == "cpu":
         return f"cpu:{torch.backends.cpu.get_cpu_capability()},{torch.get_num_threads()} threads"
     return device.type
+
+
+def _data_range(value: object) -> tuple[float, float]:
+    wanted = f"`data_range` must be two finite numbers, the lower first, such as (0.0, 1.0), got {value!r}"
+    try:
+        low, high = map(float, cast(Iterable[Any], value))
+    except TypeError as error:
+        raise TypeError(wanted) from error
+    except ValueError as error:
+        raise ValueError(wanted) from error
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(wanted)
+    return low, high
 
 
 def _preset(
