@@ -196,6 +196,10 @@ def test_results_of_compressai_are_drawn_alone_and_beside_others(sess: Sess, ori
     assert "vtm" in result.stdout
     assert "the means alone are known" in result.stdout
     assert (tmp_path / "alone" / "figures" / "paper.pdf").exists()
+    page = tmp_path / "alone" / "index.html"
+    assert str(page) in result.stdout
+    assert "vtm, 0.5: 0.5 bpp, PSNR 33" in page.read_text()
+    assert "Summary" not in page.read_text()
     options = ("--codec", "jpeg:5,50", "--metrics", "psnr", "-o", tmp_path / "out")
     beside = sess("curve", origin, files[0], *options)
     assert beside.exit_code == 0, beside.stderr

@@ -1,8 +1,12 @@
-"""``sess curve`` in processes of its own: killed twice, it ends with the same files."""
+"""``sess curve`` in processes of its own: killed twice, it ends with the same files, and no encoder outlives it."""
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import stub_command
@@ -10,6 +14,8 @@ from fork_server import start
 from PIL import Image
 from stub_extractor import stub_images
 from torchvision.transforms.functional import to_pil_image
+
+from torchmetrics_sess.curves import commands
 
 
 def pairs_in(path: Path) -> int:
@@ -53,3 +59,62 @@ def test_a_killed_run_ends_with_the_same_files(tmp_path: Path) -> None:
     for name in ("results.csv", "points.csv", "deltas.csv"):
         whole, killed = ((tmp_path / folder / name).read_text() for folder in ("whole", "killed"))
         assert killed.replace("/killed/", "/whole/") == whole, name
+
+
+def is_there(process: int) -> bool:
+    try:
+        # Whoever has ended and is not waited for yet has no arguments any more.
+        return Path(f"/proc/{process}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def an_encoder(folder: Path) -> str:
+    """Return the path of an encoder that a shell waits for, and leaves its number in a file named by its quality."""
+    (folder / "pids").mkdir()
+    script = folder / "enc.sh"
+    script.write_text(f"sleep 50 & echo $! > {folder}/part$3; mv {folder}/part$3 {folder}/pids/$3; wait")
+    return str(script)
+
+
+def encoders(folder: Path) -> list[int]:
+    return [int(path.read_text()) for path in (folder / "pids").iterdir()]
+
+
+def test_an_interruption_ends_encoders(tmp_path: Path) -> None:
+    (tmp_path / "originals").mkdir()
+    to_pil_image(stub_images(1)[0]).save(tmp_path / "originals" / "0.png")
+    codec = f"slow:1,2=sh {an_encoder(tmp_path)} {{in}} {{bits}} {{q}}; cp {{bits}} {{out}}"
+    arguments = ["curve", str(tmp_path / "originals"), "--codec", codec, "--metrics", "psnr", "--device", "cpu"]
+    process = start(stub_command.run, *arguments, "--workers", "2", "--out", str(tmp_path / "out"))
+    wait_until(lambda: len(encoders(tmp_path)) == 2)
+    assert all(map(is_there, encoders(tmp_path)))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(20)
+    assert process.exitcode == 130
+    wait_until(lambda: not any(map(is_there, encoders(tmp_path))))
+
+
+def kill_yourself(script: str, folder: str) -> None:
+    """End at once, as by ``kill -9``, while a program runs that a thread has started."""
+    with commands.ending_commands():
+        threading.Thread(target=commands.run_command, args=(["sh", script, "", "", "1"], 50.0)).start()
+        # Then the guard knows of it.
+        wait_until(lambda: len(commands._running.processes) == 1 and len(encoders(Path(folder))) == 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_no_encoder_outlives_a_killed_run(tmp_path: Path) -> None:
+    process = start(kill_yourself, an_encoder(tmp_path), str(tmp_path))
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL
+    [encoder] = encoders(tmp_path)
+    wait_until(lambda: not is_there(encoder))

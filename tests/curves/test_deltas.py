@@ -199,3 +199,16 @@ def test_a_curve_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Curve.of_means("mine", axis, x, metrics)
+
+
+@pytest.mark.parametrize(("axis", "unit"), [("bpp", "bpp"), ("cbr", "CBR"), ("snr", "dB")])
+def test_where_a_curve_is_at_fault_is_said_with_the_unit(axis: str, unit: str) -> None:
+    good = Curve.of_means("good", axis, [1.0, 4.0, 7.0], {"sess": [0.5, 0.6, 0.7]})
+    flat = Curve.of_means("flat", axis, [1.0, 4.0, 7.0], {"sess": [0.5, 0.9, 0.9]})
+    far = Curve.of_means("far", axis, [10.0, 12.0], {"sess": [0.5, 0.9]})
+    whole = Curve.of_means("whole", axis, [1.0, 4.0], {"psnr": [40.0, np.inf]})
+    assert delta(good, flat, "sess").note.startswith(f"SeSS of flat saturates: 0.9 at 4 {unit}, then 0.9 at 7, so")
+    assert delta(whole, whole, "psnr").note.startswith(f"PSNR of whole is infinite at 4 {unit}: ")
+    assert delta(far, good, "sess", "quality").note == (
+        f"the curves do not overlap: good ends at 7 {unit}, far begins at 10 {unit}"
+    )

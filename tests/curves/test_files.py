@@ -7,6 +7,7 @@ from math import nan
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from torchmetrics_sess.curves import Curve, read_curves, write_compressai
 from torchmetrics_sess.curves.files import curves_of
@@ -39,7 +40,20 @@ def test_a_metric_that_some_image_has_no_value_of_is_left_out(lost: dict[str, fl
     ]
     curves, notes = curves_of([*rows, row("x", "2", "b", bpp=2.0, ms_ssim=0.7)], "bpp")
     assert list(curves[0].metrics) == ["sess"]
-    assert notes == ["ms_ssim of x is left out: some images have no value"]
+    assert notes == ["MS-SSIM of x is left out: b has no value"]
+
+
+def test_what_is_left_out_is_named_with_the_reason(tmp_path: Path) -> None:
+    Image.new("RGB", (200, 170)).save(tmp_path / "1 {x}.png")
+    rows = []
+    for name, value in (("0.png", 0.9), ("1 {x}.png", nan), ("2.png", nan)):
+        for codec in ("a", "b"):
+            pair = FilePair(name, str(tmp_path / name), f"out/{codec}/5/{name}", f"out/{codec}/5")
+            rows.append(Row(pair, 0.5, "ok", {"bpp": 1.0, "ms_ssim": value}))
+    left_out = "MS-SSIM of a, b is left out: 1 {x}.png and 1 more have no value"
+    assert curves_of(rows, "bpp")[1] == [f"{left_out}; 1 {{x}}.png has 200 x 170 pixels, and it takes 176 x 176"]
+    (tmp_path / "1 {x}.png").unlink()
+    assert curves_of(rows, "bpp")[1] == [left_out]
 
 
 def test_the_format_of_compressai_is_read_back(tmp_path: Path) -> None:

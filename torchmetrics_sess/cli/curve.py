@@ -141,7 +141,7 @@ def curve(
     from torchmetrics_sess.cli.run import open_results, run
     from torchmetrics_sess.cli.stream import find_scorer, open_device
     from torchmetrics_sess.cli.summary import show_failures
-    from torchmetrics_sess.curves.codecs import check_seconds, parse_codec
+    from torchmetrics_sess.curves.codecs import check_seconds, ending_encoders, parse_codec
     from torchmetrics_sess.curves.curve import AXES
     from torchmetrics_sess.curves.files import curves_of, read_compressai
     from torchmetrics_sess.curves.sources import Encoded, Rates, merge_pairs, pair_points, read_rates
@@ -185,6 +185,8 @@ def curve(
         findings = find_out(published, anchor)
         show(findings)
         write(findings, out)
+        page = write_report([], findings, [], out / "points.csv", [])
+        results().print(f"\n{page}", soft_wrap=True)
         return
 
     scorer = find_scorer(preset, overrides, rescale=rescale, cache=cache, cache_size=cache_size)
@@ -198,9 +200,11 @@ def curve(
     together = max(Counter(pair.origin for pair in pairs).values())
     rows: list[Row] = []
     summary = Summary()
-    with open_results(
-        out / "results.csv", scorer.signature(), processes, columns=[axis, *beside], overwrite=overwrite
-    ) as file:
+    columns = [axis, *beside]
+    with (
+        open_results(out / "results.csv", scorer.signature(), processes, columns=columns, overwrite=overwrite) as file,
+        ending_encoders(codecs),
+    ):
         found = run(
             pairs,
             scorer,

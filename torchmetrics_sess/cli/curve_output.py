@@ -149,7 +149,7 @@ def show_pictures(
 def write_report(
     rows: Sequence[Row], findings: Findings, comparisons: Sequence[Comparison], source: Path, notes: Sequence[str]
 ) -> Path:
-    """Write the page about all of it beside the results, and return its path."""
+    """Write the page about all of it beside ``source``, the results or else the points, and return its path."""
     from torchmetrics_sess.report.curves import curve_section
     from torchmetrics_sess.report.page import Content, write_page
 

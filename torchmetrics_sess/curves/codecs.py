@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from PIL import Image, features
 
 from torchmetrics_sess.atomic import replacing
-from torchmetrics_sess.curves.commands import check_command, make_file, parse_command
+from torchmetrics_sess.curves.commands import check_command, ending_commands, make_file, parse_command
 
 # Qualities are parts of paths.
 _QUALITY = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]*")
@@ -178,6 +179,11 @@ def parse_codec(text: str, points: int = 8, seconds: float = 60.0) -> Codec:
     for quality in qualities:
         kind.check(name, quality)
     return kind.build(name, qualities or kind.ladder(points), seconds)
+
+
+def ending_encoders(codecs: Sequence[Codec]) -> AbstractContextManager[None]:
+    """End what codecs run as soon as Ctrl-C is pressed, or this process is killed; nothing, if they run no programs."""
+    return ending_commands() if any(isinstance(codec, CommandCodec) for codec in codecs) else nullcontext()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Encoders and decoders that are programs: run without a shell, and with a time limit."""
+"""Encoders and decoders that are programs: run without a shell, with a time limit, and ended with who runs them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,30 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from torchmetrics_sess.atomic import replacing
 
 # What a program says last is what went wrong.
 _LAST_WORDS = 200
+
+# A process that is told which programs run, and ends them once nobody is there any more to tell it of more.
+_GUARD = """
+import os, signal, sys
+running = set()
+for line in sys.stdin:
+    (running.add if line[0] == "+" else running.discard)(int(line[1:]))
+for group in running:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except OSError:
+        pass
+"""
 
 
 def parse_command(text: str, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -84,7 +100,9 @@ def run_command(command: Sequence[str], seconds: float) -> str:
 
     Raises:
         ValueError: if it is not there, fails, or takes longer; it is ended then, with whatever it has started.
+        KeyboardInterrupt: if it was ended by Ctrl-C, see ``ending_commands``.
     """
+    _running.check()
     try:
         process = subprocess.Popen(  # noqa: S603 - the user's own command, and no shell
             command,
@@ -95,22 +113,113 @@ def run_command(command: Sequence[str], seconds: float) -> str:
         )
     except OSError as error:
         raise ValueError(f"{command[0]} cannot be run: {(error.strerror or str(error)).lower()}") from error
-    try:
-        printed, errors = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise ValueError(f"{command[0]} did not end within {seconds:g} seconds") from None
-    finally:
-        if process.poll() is None:
-            # It has a process group of its own.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    with process, _running.holding(process):
+        try:
+            printed, errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"{command[0]} did not end within {seconds:g} seconds") from None
+        finally:
+            _end(process)
     if process.returncode:
         words = " ".join((errors or printed).decode(errors="replace").split())[-_LAST_WORDS:]
         said = f", and said: {words}" if words else ""
         how = f"with status {process.returncode}" if process.returncode > 0 else f"by signal {-process.returncode}"
         raise ValueError(f"{command[0]} ended {how}{said}")
     return printed.decode(errors="replace")
+
+
+@contextmanager
+def ending_commands() -> Iterator[None]:
+    """End programs that threads run as soon as Ctrl-C interrupts the main thread, and when this process is killed.
+
+    They have process groups of their own, which a terminal's signals do not reach, and whoever waits for the threads
+    would wait for them first.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    # Whoever runs in the background ignores it, and only the main thread can say what is done.
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _running.end()
+        before(number, frame)
+
+    with _guard():
+        # What was interrupted stays so until the next time: threads may have more to do than anyone waits for.
+        _running.ended = False
+        signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+class _Running:
+    """The programs that threads of this process run."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.guard: subprocess.Popen[bytes] | None = None
+        self.processes: set[subprocess.Popen[bytes]] = set()
+
+    @contextmanager
+    def holding(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Know of a program while it runs; only if this process is killed before that, the program outlives it."""
+        self._tell(f"+{process.pid}")
+        self.processes.add(process)
+        try:
+            # No lock: `end` runs in a signal handler, in the middle of anything. It either sees this one or is seen.
+            if self.ended:
+                _end(process)
+            yield
+        finally:
+            self.processes.discard(process)
+            self._tell(f"-{process.pid}")
+            self.check()
+
+    def check(self) -> None:
+        """Interrupt a thread whose program was ended, or need not start: it has not failed.
+
+        Raises:
+            KeyboardInterrupt: if that is so; the main thread has had its own.
+        """
+        if self.ended and threading.current_thread() is not threading.main_thread():
+            raise KeyboardInterrupt
+
+    def end(self) -> None:
+        """End them all, and those that are about to start."""
+        self.ended = True
+        for process in list(self.processes):
+            _end(process)
+
+    def _tell(self, line: str) -> None:
+        if self.guard is not None and self.guard.stdin is not None:
+            with suppress(OSError, ValueError):
+                self.guard.stdin.write(f"{line}\n".encode())
+
+
+_running = _Running()
+
+
+@contextmanager
+def _guard() -> Iterator[None]:
+    """Start the guard; it ends when the pipe to it is closed, as it is when this process ends, in whatever way."""
+    command = [sys.executable, "-I", "-S", "-c", _GUARD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, start_new_session=True) as _running.guard:  # noqa: S603
+        try:
+            yield
+        finally:
+            _running.guard = None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program, with whatever it has started, unless it has ended."""
+    # As long as nobody has asked how it ended, its process group is still its own.
+    if process.returncode is None:
+        # A group of which nobody is left may not be there, or may not be anyone's any more.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def check_command(command: Sequence[str]) -> str:

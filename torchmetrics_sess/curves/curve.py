@@ -19,25 +19,30 @@ class Axis:
     Args:
         title: for the axis of a figure, with the unit.
         name: for the heading of a column, and for sentences.
+        unit: what follows a value.
         logarithmic: whether ratios count, as they do for rates; decibels are logarithms already.
         more: what a codec that needs more of it is said to need.
     """
 
     title: str
     name: str
+    unit: str
     logarithmic: bool
     more: str
 
 
 AXES = {
-    "bpp": Axis("rate (bits per pixel)", "bpp", logarithmic=True, more="bits"),
-    "cbr": Axis("channel bandwidth ratio", "CBR", logarithmic=True, more="channel uses"),
-    "snr": Axis("SNR (dB)", "SNR", logarithmic=False, more="SNR"),
+    "bpp": Axis("rate (bits per pixel)", "bpp", "bpp", logarithmic=True, more="bits"),
+    "cbr": Axis("channel bandwidth ratio", "CBR", "CBR", logarithmic=True, more="channel uses"),
+    "snr": Axis("SNR (dB)", "SNR", "dB", logarithmic=False, more="SNR"),
 }
 """What a curve can run over, by name: bits per pixel, channel uses per value of a pixel, or signal-to-noise ratio."""
 
 DECIBELS = {"sess_db": "sess", "ms_ssim_db": "ms_ssim"}
 """Metrics that are others in decibels, -10 · log10(1 - mean), which tells values near 1 apart."""
+
+# Networks and metrics compute in single precision, so that what lies this near to 1 is 1.
+_ROUNDING = 2.0**-23
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +61,7 @@ class Curve:
 
     Raises:
         ValueError: if the axis is unknown, shapes do not fit, a rate is not positive, or there is no point.
+        TypeError: if ``x`` or a metric is no array.
 
     Examples:
         >>> curve = Curve.of_means("mine", "bpp", [1.0, 0.5], {"sess": [0.99, 0.9]})
@@ -77,6 +83,8 @@ class Curve:
             raise ValueError(f"`axis` must be one of {', '.join(AXES)}, got {self.axis!r}")
         shape = (len(self.points), len(self.images) or 1)
         for name, values in {self.axis: self.x, **self.metrics}.items():
+            if not isinstance(values, np.ndarray):
+                raise TypeError(f"{self.name}: {name} must be a NumPy array, got {type(values).__name__}")
             if values.shape != shape:
                 raise ValueError(
                     f"{self.name}: {name} must have the shape {shape}, points by images, got {values.shape}"
@@ -108,9 +116,13 @@ class Curve:
             x: where the points lie.
             metrics: their means, by metric, as many each.
             points: what they are called; by default, by ``x``.
+
+        Raises:
+            ValueError: as for a curve, or if something is no sequence of numbers.
         """
-        column = {key: np.array(values, dtype=np.float64)[:, None] for key, values in {"": x, **metrics}.items()}
-        return cls(name, axis, points or [f"{value:g}" for value in x], column.pop(""), column)
+        rates = _column(name, "x", x)
+        columns = {metric: _column(name, metric, values) for metric, values in metrics.items()}
+        return cls(name, axis, points or [f"{value:g}" for value in x], rates, columns)
 
     @property
     def rates(self) -> Float[np.ndarray, " p"]:
@@ -131,15 +143,15 @@ class Curve:
         """Return the mean of a metric at every point; infinite where 1 has no decibels, or a PSNR is.
 
         Raises:
-            KeyError: if the metric is not known.
+            ValueError: if the metric is not known.
         """
-        return in_decibels(metric, self.metrics[DECIBELS.get(metric, metric)].mean(1))
+        return in_decibels(metric, self._values(metric).mean(1))
 
     def interval(self, metric: str) -> list[tuple[float, float]] | None:
         """Return the 95 % interval of the mean at every point, by bootstrap over images; None where there is none."""
         import torch
 
-        values = self.metrics[DECIBELS.get(metric, metric)]
+        values = self._values(metric)
         if len(self.images) < 2 or not np.isfinite(values).all():
             return None
         if metric not in self._intervals:
@@ -150,11 +162,17 @@ class Curve:
     def resample(self, draws: Int[np.ndarray, "r n"], metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the rates and the means of a metric, ``[r, p]`` each, over images drawn anew ``r`` times."""
         counts = np.stack([np.bincount(draw, minlength=len(self.images)) for draw in draws]) / draws.shape[1]
-        return counts @ self.x.T, in_decibels(metric, counts @ self.metrics[DECIBELS.get(metric, metric)].T)
+        return counts @ self.x.T, in_decibels(metric, counts @ self._values(metric).T)
 
     def only(self, points: Sequence[int]) -> Curve:
-        """Return the curve of some of the points, by their places."""
+        """Return the curve of some of the points, by their places.
+
+        Raises:
+            ValueError: if there is none, or no such place.
+        """
         chosen = list(points)
+        if any(not -len(self.points) <= place < len(self.points) for place in chosen):
+            raise ValueError(f"`points` must be places of the {len(self.points)} points of {self.name}, got {chosen}")
         return replace(
             self,
             points=[self.points[index] for index in chosen],
@@ -162,14 +180,33 @@ class Curve:
             metrics={name: values[chosen] for name, values in self.metrics.items()},
         )
 
+    def _values(self, metric: str) -> Float[np.ndarray, "p n"]:
+        if not self.has(metric):
+            raise ValueError(f"{self.name} has no {metric!r}; it has {', '.join(metrics_of([self])) or 'no metric'}")
+        return self.metrics[DECIBELS.get(metric, metric)]
+
+
+def _column(name: str, what: str, values: object) -> Float[np.ndarray, "p 1"]:
+    try:
+        column = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        column = np.array(0.0)
+    if column.ndim != 1:
+        raise ValueError(f"{name}: `{what}` must be a sequence of numbers, got {values!r:.60}")
+    return column[:, None]
+
 
 def in_decibels(metric: str, means: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Return means in decibels if ``metric`` is one of ``DECIBELS``, else as they are."""
+    """Return means in decibels if ``metric`` is one of ``DECIBELS``, else as they are.
+
+    Examples:
+        >>> in_decibels("sess_db", np.array([0.9, 1 - 1e-6, 1 - 1e-9])).round(6).tolist()
+        [10.0, 60.0, inf]
+    """
     if metric not in DECIBELS:
         return means
     lost = 1 - means
-    # What is left of 1 - 1 is rounding.
-    return np.where(lost > 1e-12, -10 * np.log10(np.maximum(lost, 1e-12)), inf)
+    return np.where(lost > _ROUNDING, -10 * np.log10(np.maximum(lost, _ROUNDING)), inf)
 
 
 def digits_of(metric: str) -> int:

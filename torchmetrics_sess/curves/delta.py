@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from torchmetrics_sess.curves.arguments import (
+    check_choice,
+    check_curve,
+    check_curves,
+    check_metrics,
+    check_resamples,
+)
 from torchmetrics_sess.curves.curve import AXES, Curve, sign_of, title_of
 
 Kind: TypeAlias = Literal["rate", "quality"]
@@ -67,7 +74,8 @@ def delta(
         gets a sentence in its place.
 
     Raises:
-        ValueError: if the curves run over different axes.
+        ValueError: if the curves run over different axes, ``kind`` is another, or ``resamples`` is below 0.
+        TypeError: if one of them is no curve.
         ModuleNotFoundError: if the extra ``curves`` is not installed.
 
     Examples:
@@ -78,6 +86,10 @@ def delta(
         >>> delta(anchor, test.only([0]), "psnr").note
         'mine has a single point: a curve takes two'
     """
+    check_curve("anchor", anchor)
+    check_curve("test", test)
+    check_choice("kind", kind, get_args(Kind))
+    check_resamples(resamples)
     if anchor.axis != test.axis:
         raise ValueError(f"{anchor.name} runs over {anchor.axis}, {test.name} over {test.axis}: there is no delta")
     found = Delta(anchor.name, test.name, metric, kind, None)
@@ -98,6 +110,8 @@ def deltas(
     anchor: Curve, tests: Sequence[Curve], metrics: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Delta]:
     """Return the deltas of several curves, by every metric and of both kinds; see ``delta``."""
+    check_curves("tests", tests)
+    check_metrics("metrics", metrics)
     return [
         delta(anchor, test, metric, kind, resamples=resamples, seed=seed)
         for test in tests
@@ -116,7 +130,7 @@ def _problem(curve: Curve, metric: str, kind: Kind) -> str:
     rates, quality = curve.rates, curve.means(metric) * sign_of(metric)
     if not np.isfinite(quality).all():
         place = int(np.flatnonzero(~np.isfinite(quality))[0])
-        return f"{title} of {name} is infinite at {rates[place]:.3g} {axis.name}: leave lossless points out"
+        return f"{title} of {name} is infinite at {rates[place]:.3g} {axis.unit}: leave lossless points out"
     if (np.diff(rates) <= 0).any():
         place = int(np.flatnonzero(np.diff(rates) <= 0)[0])
         return f"the points {curve.points[place]} and {curve.points[place + 1]} of {name} have equal {axis.name}"
@@ -125,7 +139,7 @@ def _problem(curve: Curve, metric: str, kind: Kind) -> str:
         before, after = curve.means(metric)[place : place + 2]
         what = "saturates" if (np.diff(quality[place:]) <= 0).all() else "folds back"
         return (
-            f"{title} of {name} {what}: {before:.5g} at {rates[place]:.3g} {axis.name}, then {after:.5g} at "
+            f"{title} of {name} {what}: {before:.5g} at {rates[place]:.3g} {axis.unit}, then {after:.5g} at "
             f"{rates[place + 1]:.3g}, so that one quality has several rates"
         )
     return ""
@@ -199,12 +213,13 @@ def _is_defined(rates: np.ndarray, quality: np.ndarray, metric: str, kind: Kind)
 
 def _no_overlap(anchor: Curve, test: Curve, metric: str, kind: Kind) -> str:
     if kind == "rate":
-        what, low, high = title_of(metric), *sorted((anchor, test), key=lambda curve: curve.means(metric).min())
-        ends = low.means(metric).max(), high.means(metric).min()
+        low, high = sorted((anchor, test), key=lambda curve: float(curve.means(metric).min()))
+        title, ends = title_of(metric), (low.means(metric).max(), high.means(metric).min())
+        names, unit = (f"{title} of {low.name}", f"that of {high.name}"), ""
     else:
-        what, low, high = AXES[anchor.axis].name, *sorted((anchor, test), key=lambda curve: curve.rates.min())
+        low, high = sorted((anchor, test), key=lambda curve: float(curve.rates.min()))
         ends = low.rates.max(), high.rates.min()
+        names, unit = (low.name, high.name), f" {AXES[anchor.axis].unit}"
     return (
-        f"the curves do not overlap: {what} of {low.name} ends at {ends[0]:.4g}, "
-        f"that of {high.name} begins at {ends[1]:.4g}"
+        f"the curves do not overlap: {names[0]} ends at {ends[0]:.4g}{unit}, {names[1]} begins at {ends[1]:.4g}{unit}"
     )

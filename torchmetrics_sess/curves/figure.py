@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from torchmetrics_sess.curves.arguments import check_choice, check_curves, check_known, check_metrics
 from torchmetrics_sess.curves.curve import AXES, DECIBELS, Curve, metrics_of, title_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ _DARK = ("#56B4E9", "#F2914A", "#3FCF9F", "#E89BC6", "#F0E442", "#9CC9F0", "#FFF
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (2, 1)), "-", "-", "-")
 _MOST_PANELS = 6
+# Of round numbers.
+_STEPS = (1, 2, 2.5, 5, 10)
+# With two labels, no value can be read off an axis.
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ def plot_curves(
         The figure; ``torchmetrics_sess.drawing.figures.save_figure`` writes it.
 
     Raises:
-        ValueError: if there is no curve or no metric, or they run over different axes.
+        ValueError: if there is no curve or no metric, they run over different axes, none of them has a metric, or
+            ``use`` is another.
+        TypeError: if ``curves`` holds something else, or ``metrics`` is a single name.
         ModuleNotFoundError: if the extra ``plot`` is not installed.
     """
     try:
@@ -76,6 +82,10 @@ def plot_curves(
         raise ModuleNotFoundError(
             "drawing needs matplotlib: install torchmetrics-sess[plot]", name=error.name
         ) from error
+    check_curves("curves", curves)
+    check_choice("use", use, _LOOKS)
+    if metrics is not None:
+        check_metrics("metrics", metrics)
     if not curves:
         raise ValueError("`curves` must hold at least one curve")
     if len({curve.axis for curve in curves}) > 1:
@@ -83,6 +93,7 @@ def plot_curves(
     chosen = list(metrics) if metrics is not None else usual_metrics(curves)
     if not chosen:
         raise ValueError("`metrics` must name at least one, and the curves have none")
+    check_known("metrics", chosen, curves)
     look = _LOOKS[use]
     columns = _columns(len(chosen), use)
     rows = -(-len(chosen) // columns)
@@ -117,50 +128,119 @@ def _columns(panels: int, use: Use) -> int:
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], metric: str, look: _Look, *, dark: bool, band: bool) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis = AXES[curves[0].axis]
+    means = [curve.means(metric) if curve.has(metric) else np.array([]) for curve in curves]
+    ends = [curve.interval(metric) if band and curve.has(metric) else None for curve in curves]
+    beyond = _draw_up(axes, np.concatenate([*means, *(np.ravel(pairs) for pairs in ends if pairs)]))
+    _draw_across(axes, curves, look)
     colours = colours_of(dark)
     for index, curve in enumerate(curves):
         colour = colours[index % len(colours)]
         style = {"color": colour, "marker": _MARKERS[index % len(_MARKERS)], "linestyle": _DASHES[index % len(_DASHES)]}
-        if not curve.has(metric):
-            # The legend is that of the first panel, and has everyone.
-            axes.plot([], [], label=curve.name, **style)
-            continue
-        means = np.where(np.isfinite(curve.means(metric)), curve.means(metric), np.nan)
-        axes.plot(curve.rates, means, label=curve.name, **style)
-        ends = curve.interval(metric) if band else None
-        if ends:
-            low, high = zip(*ends, strict=True)
+        # The legend is that of the first panel, and has everyone, whoever has no value there.
+        values = np.where(np.isinf(means[index]), beyond, means[index])
+        axes.plot(curve.rates[: len(values)], values, label=curve.name, **style)
+        if pairs := ends[index]:
+            low, high = zip(*pairs, strict=True)
             axes.fill_between(curve.rates, low, high, color=colour, alpha=0.22 if dark else 0.13, linewidth=0)
     axes.set_title(title_of(metric) if metric in DECIBELS else _titled(metric))
+
+
+def _draw_up(axes: Axes, values: np.ndarray) -> float:
+    """Draw the axis of a metric, with a place for infinity above it if a value is that; return the place."""
+    finite = values[np.isfinite(values)]
+    ticks: list[float] = []
+    low, high = 0.0, 1.0
+    if len(finite):
+        size = max(1.0, float(np.abs(finite).max()))
+        # What differs by rounding errors alone is not to be blown up.
+        low, high = _room(finite, alone=0.05 * size, least=1e-6 * size)
+        ticks = _even_ticks(low, high, 5)
+    span = high - low
+    beyond = high + 0.15 * span
+    labels = _written(ticks)
+    if np.isinf(values).any():
+        # With room for markers above.
+        ticks, labels, high = [*ticks, beyond], [*labels, "∞"], beyond + 0.05 * span
+    axes.set_yticks(ticks, labels)
+    axes.set_ylim(low, high)
+    return beyond
+
+
+def _written(ticks: Sequence[float]) -> list[str]:
+    """Return numbers as text, each of them whole, with as many digits as the longest one needs."""
+    digits = max((len(np.format_float_positional(tick, trim="-").partition(".")[2]) for tick in ticks), default=0)
+    return [f"{tick:.{digits}f}".replace("-", "−") for tick in ticks]  # noqa: RUF001 - a minus, as of other axes
+
+
+def _draw_across(axes: Axes, curves: Sequence[Curve], look: _Look) -> None:
+    """Draw the axis across, the same in every panel."""
+    axis = AXES[curves[0].axis]
+    rates = np.concatenate([curve.rates for curve in curves])
     axes.set_xlabel(axis.title)
-    # Two labels are too few to read a value off.
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10), min_n_ticks=3))
     if axis.logarithmic:
         axes.set_xscale("log")
         axes.minorticks_off()
-        ticks = _ticks([rate for curve in curves for rate in curve.rates.tolist()], look.ticks)
+        first, last = _room(np.log10(rates), alone=0.2, least=1e-4)
+        low, high = 10**first, 10**last
+        ticks = log_ticks(low, high, look.ticks)
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     else:
-        axes.set_xticks(sorted({round(rate, 6) for curve in curves for rate in curve.rates.tolist()})[:12])
+        low, high = _room(rates, alone=1.0, least=1e-4)
+        values = np.unique(rates.round(6)).tolist()
+        # What was measured, as long as there is room for that.
+        axes.set_xticks(values if _FEWEST <= len(values) <= 2 * look.ticks else _even_ticks(low, high, look.ticks))
+    axes.set_xlim(low, high)
+
+
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return round numbers for a logarithmic axis: at least three, or nobody sees that it is one.
+
+    Args:
+        low: where the axis begins.
+        high: where it ends.
+        most: into how many parts to cut it, at most, where that leaves three numbers.
+
+    Examples:
+        >>> log_ticks(0.1, 10.0, most=7), log_ticks(0.1, 10.0, most=4)
+        ([0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0], [0.1, 1.0, 10.0])
+        >>> log_ticks(0.21, 0.91, most=4)
+        [0.4, 0.6, 0.8]
+    """
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    found = [_between(np.outer(powers, steps).flatten().tolist(), low, high) for steps in ((1, 2, 5), (1, 3), (1,))]
+    enough = [ticks for ticks in found if len(ticks) >= _FEWEST]
+    if not enough:
+        # Within a decade, even steps are the round ones.
+        return _even_ticks(low, high, most)
+    return next((ticks for ticks in enough if len(ticks) <= most), enough[-1])
+
+
+def _even_ticks(low: float, high: float, most: int) -> list[float]:
+    from matplotlib.ticker import MaxNLocator
+
+    return _between(MaxNLocator(most, steps=_STEPS, min_n_ticks=_FEWEST).tick_values(low, high), low, high)
+
+
+def _between(ticks: Iterable[float], low: float, high: float) -> list[float]:
+    rounding = 1e-9 * (high - low)
+    return [float(f"{tick:.12g}") for tick in ticks if low - rounding <= tick <= high + rounding]
+
+
+def _room(values: np.ndarray, *, alone: float, least: float) -> tuple[float, float]:
+    """Return the ends of an axis that has all values on it, with a little room.
+
+    Args:
+        values: what lies on it.
+        alone: how much room a single value has.
+        least: what differs by less is no more than a single value.
+    """
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low) if high - low > least else alone
+    return low - margin, high + margin
 
 
 def _titled(metric: str) -> str:
     return "PSNR (dB)" if metric == "psnr" else title_of(metric)
-
-
-def _ticks(values: Sequence[float], most: int) -> list[float]:
-    """Return round numbers, a few, within the range of some values."""
-    finite = [value for value in values if isfinite(value)]
-    low, high = min(finite), max(finite)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [step * 10.0**power for power in range(-6, 7) for step in steps]
-        found = [tick for tick in ticks if 0.97 * low <= tick <= 1.03 * high]
-        if len(found) <= most:
-            break
-    return found or [float(f"{low:.2g}")]
 
 
 def _style(look: _Look, dark: bool) -> dict[Any, Any]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from torchmetrics_sess.atomic import replacing
-from torchmetrics_sess.curves.curve import AXES, Curve, metrics_of
+from torchmetrics_sess.curves.curve import AXES, Curve, metrics_of, title_of
 from torchmetrics_sess.curves.delta import Delta
 from torchmetrics_sess.results import Row, read_results
 
@@ -86,17 +87,21 @@ def curves_of(rows: Iterable[Row], axis: str) -> tuple[list[Curve], list[str]]:
     if not kept:
         return [], [*notes, "no image is left that has a score at every point"]
     curves = []
+    left_out: dict[tuple[str, str], list[str]] = {}
     for codec, points in codecs.items():
         table = [[images[name] for name in kept] for images in points.values()]
         known = dict.fromkeys(metric for line in table for row in line for metric in row.metrics if metric not in AXES)
         metrics = {"sess": _matrix([[row.score or 0.0 for row in line] for line in table])}
         for metric in known:
-            if not any(isnan(row.metrics.get(metric, nan)) for line in table for row in line):
-                metrics[metric] = _matrix([[row.metrics[metric] for row in line] for line in table])
+            lacking = [row for line in table for row in line if isnan(row.metrics.get(metric, nan))]
+            if lacking:
+                left_out.setdefault((title_of(metric), _lack(lacking, metric)), []).append(codec)
             else:
-                notes.append(f"{metric} of {codec} is left out: some images have no value")
+                metrics[metric] = _matrix([[row.metrics[metric] for row in line] for line in table])
         x = _matrix([[row.metrics[axis] for row in line] for line in table])
         curves.append(Curve(codec, axis, list(points), x, metrics, kept))
+    for (title, why), whose in left_out.items():
+        notes.append(f"{title} of {', '.join(whose)} is left out: {why}")
     return curves, notes
 
 
@@ -115,7 +120,7 @@ def read_compressai(path: Path) -> list[Curve]:
     return [_compressai_curve(entry, path) for entry in (found if isinstance(found, list) else [found])]
 
 
-def write_compressai(curve: Curve, path: Path) -> None:
+def write_compressai(curve: Curve, path: str | Path) -> None:
     """Write the means of a curve over bits per pixel as CompressAI's ``bench`` does, with ``sess`` beside.
 
     Raises:
@@ -130,7 +135,7 @@ def write_compressai(curve: Curve, path: Path) -> None:
         values = [value if isfinite(value) else None for value in curve.means(name).tolist()]
         results[_COMPRESSAI.get(name, (name,))[0]] = values
     content = {"name": curve.name, "description": "mean over images, by sess curve", "results": results}
-    with replacing(path) as part:
+    with replacing(Path(path)) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -187,6 +192,23 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return repr(float(value)) if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _lack(rows: Sequence[Row], metric: str) -> str:
+    """Say which images have no value of a metric, and why, if that can be told."""
+    from torchmetrics_sess.comparison import METRICS
+
+    first, *others = dict.fromkeys(row.pair.name for row in rows)
+    who = f"{first} has no value" if not others else f"{first} and {len(others)} more have no value"
+    smallest = METRICS[metric].smallest if metric in METRICS else 1
+    try:
+        with Image.open(rows[0].pair.origin) as image:
+            width, height = image.size
+    except (OSError, ValueError):
+        return who
+    if min(width, height) >= smallest:
+        return who
+    return f"{who}; {first} has {width} x {height} pixels, and it takes {smallest} x {smallest}"
 
 
 def _matrix(values: Sequence[Sequence[float]]) -> Any:

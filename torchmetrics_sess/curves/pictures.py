@@ -178,7 +178,7 @@ def overlay(original: np.ndarray, lost: np.ndarray) -> np.ndarray:
 
 def rate_of(look: Look, axis: str) -> str:
     """Say at which point a look is, and where that lies."""
-    return f"{look.point}: {look.rate:.3g} {AXES[axis].name}"
+    return f"{look.point}: {look.rate:.3g} {AXES[axis].unit}"
 
 
 def values_of(look: Look) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
+from torchmetrics_sess.curves.arguments import check_curves, check_known, check_metrics, check_resamples
 from torchmetrics_sess.curves.curve import AXES, DECIBELS, Curve, title_of
 from torchmetrics_sess.curves.delta import RESAMPLES, Delta, delta
 
@@ -23,12 +24,20 @@ def disagreements(
         resamples: how often to draw images for the intervals.
         seed: of the draws.
 
+    Raises:
+        ValueError: if the curves run over different axes, no curve has a metric, or ``resamples`` is below 0.
+        TypeError: if ``curves`` holds something else, or ``metrics`` is a single name.
+
     Examples:
         >>> old = Curve.of_means("old", "bpp", [0.25, 0.5, 1.0], {"psnr": [28, 31, 34], "sess": [0.8, 0.9, 0.95]})
         >>> new = Curve.of_means("new", "bpp", [0.2, 0.4, 0.8], {"psnr": [28, 31, 34], "sess": [0.7, 0.8, 0.9]})
         >>> print(*disagreements([old, new], ["psnr", "sess"]), sep="\n")
         new or old? For equal PSNR, new needs 20.0 % fewer bits than old; for equal SeSS, it needs 69.5 % more.
     """
+    check_curves("curves", curves)
+    check_metrics("metrics", metrics)
+    check_known("metrics", metrics, curves)
+    check_resamples(resamples)
     asked = [metric for metric in metrics if DECIBELS.get(metric) not in metrics]
     sentences = []
     for anchor, test in combinations(curves, 2):

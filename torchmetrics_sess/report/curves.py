@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, isfinite, log10
+from math import inf, isfinite, isnan, log10
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,9 @@ from torchmetrics_sess.report.pictures import Picture, as_picture
 if TYPE_CHECKING:
     from torchmetrics_sess.curves import Curve, Delta
     from torchmetrics_sess.curves.pictures import Comparison
+
+# What there is room for across a chart.
+_TICKS = 7
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,9 @@ class LogAxis:
     @property
     def ticks(self) -> list[float]:
         """The values to label."""
-        powers = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
-        steps = (1, 2, 5) if self.high < 200 * self.low else (1,)
-        ticks = [step * 10.0**power for power in powers for step in steps]
-        return [float(f"{tick:.6g}") for tick in ticks if 0.999 * self.low <= tick <= 1.001 * self.high]
+        from torchmetrics_sess.curves.figure import log_ticks
+
+        return log_ticks(self.low, self.high, _TICKS)
 
     def place(self, value: float) -> float:
         """Return where ``value`` goes, in percent."""
@@ -46,6 +48,21 @@ class LogAxis:
     def label(self, value: float) -> str:
         """Return ``value``, a tick, as text."""
         return f"{value:g}"
+
+
+@dataclass(frozen=True)
+class Infinity:
+    """An axis of which nothing is known but its end, as all that lies on it is infinite."""
+
+    ticks = (inf,)
+
+    def place(self, value: float) -> float:
+        """Return where ``value`` goes, in percent."""
+        return 100.0
+
+    def label(self, value: float) -> str:
+        """Return ``value``, a tick, as text."""
+        return "∞"
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,7 @@ class CurvePanel:
     title: str
     across_title: str
     across: Axis | LogAxis
-    up: Axis
+    up: Axis | Infinity
     curves: list[tuple[int, list[Stop]]]
 
 
@@ -102,6 +119,7 @@ class CurveSection:
         sentences: where metrics disagree.
         looks: pictures at equal rate.
         unit: of deltas of rate.
+        intervals: whether there are any of SeSS.
     """
 
     names: list[str]
@@ -111,6 +129,7 @@ class CurveSection:
     sentences: list[str]
     looks: list[ImageLook]
     unit: str
+    intervals: bool
 
 
 def curve_section(
@@ -131,6 +150,7 @@ def curve_section(
         list(sentences),
         list(map(_image_look, comparisons)),
         "dB" if curves[0].axis == "snr" else "%",
+        any(curve.has("sess") and curve.interval("sess") for curve in curves),
     )
 
 
@@ -160,7 +180,8 @@ def _panel(curves: Sequence[Curve], metric: str) -> CurvePanel:
     ends = {curve.name: curve.interval(metric) for curve in known} if metric == "sess" else {}
     values = [value for curve in known for value in curve.means(metric).tolist()]
     values += [end for both in ends.values() for pair in both or () for end in pair]
-    up = Axis.over(value for value in values if isfinite(value))
+    values = [value for value in values if not isnan(value)]
+    up = Axis.over(values) if any(map(isfinite, values)) else Infinity()
     drawn = []
     for index, curve in enumerate(curves):
         if not curve.has(metric):
@@ -168,9 +189,9 @@ def _panel(curves: Sequence[Curve], metric: str) -> CurvePanel:
         sure = ends.get(curve.name)
         stops = []
         for place, (rate, value) in enumerate(zip(curve.rates.tolist(), curve.means(metric).tolist(), strict=True)):
-            if not isfinite(value):
+            if isnan(value):
                 continue
-            text = f"{curve.name}, {curve.points[place]}: {rate:.4g} {axis.name}, {title_of(metric)} {value:.5g}"
+            text = f"{curve.name}, {curve.points[place]}: {rate:.4g} {axis.unit}, {title_of(metric)} {value:.5g}"
             low, high = sure[place] if sure else (None, None)
             text += f", 95 % interval {low:.4f} to {high:.4f}" if sure else ""
             sides = [None if end is None else up.place(end) for end in (low, high)]
