@@ -70,7 +70,7 @@ def is_there(process: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -80,7 +80,7 @@ def an_encoder(folder: Path) -> str:
     """Return the path of an encoder that a shell waits for, and leaves its number in a file named by its quality."""
     (folder / "pids").mkdir()
     script = folder / "enc.sh"
-    script.write_text(f"sleep 50 & echo $! > {folder}/part$3; mv {folder}/part$3 {folder}/pids/$3; wait")
+    script.write_text(f"sleep 600 & echo $! > {folder}/part$3; mv {folder}/part$3 {folder}/pids/$3; wait")
     return str(script)
 
 
@@ -88,25 +88,33 @@ def encoders(folder: Path) -> list[int]:
     return [int(path.read_text()) for path in (folder / "pids").iterdir()]
 
 
+def run_in_front(*arguments: str) -> None:
+    """Run a command that Ctrl-C reaches, also where these tests run in the background of a script."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    stub_command.run(*arguments)
+
+
 def test_an_interruption_ends_encoders(tmp_path: Path) -> None:
     (tmp_path / "originals").mkdir()
     to_pil_image(stub_images(1)[0]).save(tmp_path / "originals" / "0.png")
     codec = f"slow:1,2=sh {an_encoder(tmp_path)} {{in}} {{bits}} {{q}}; cp {{bits}} {{out}}"
     arguments = ["curve", str(tmp_path / "originals"), "--codec", codec, "--metrics", "psnr", "--device", "cpu"]
-    process = start(stub_command.run, *arguments, "--workers", "2", "--out", str(tmp_path / "out"))
+    process = start(run_in_front, *arguments, "--workers", "2", "--out", str(tmp_path / "out"))
     wait_until(lambda: len(encoders(tmp_path)) == 2)
     assert all(map(is_there, encoders(tmp_path)))
     assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
-    process.join(20)
+    process.join(45)
     assert process.exitcode == 130
     wait_until(lambda: not any(map(is_there, encoders(tmp_path))))
 
 
 def kill_yourself(script: str, folder: str) -> None:
     """End at once, as by ``kill -9``, while a program runs that a thread has started."""
+    # As in the background of a script.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with commands.ending_commands():
-        threading.Thread(target=commands.run_command, args=(["sh", script, "", "", "1"], 50.0)).start()
+        threading.Thread(target=commands.run_command, args=(["sh", script, "", "", "1"], 600.0)).start()
         # Then the guard knows of it.
         wait_until(lambda: len(commands._running.processes) == 1 and len(encoders(Path(folder))) == 1)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -114,7 +122,7 @@ def kill_yourself(script: str, folder: str) -> None:
 
 def test_no_encoder_outlives_a_killed_run(tmp_path: Path) -> None:
     process = start(kill_yourself, an_encoder(tmp_path), str(tmp_path))
-    process.join(20)
+    process.join(90)
     assert process.exitcode == -signal.SIGKILL
     [encoder] = encoders(tmp_path)
     wait_until(lambda: not is_there(encoder))

@@ -136,23 +136,24 @@ def ending_commands() -> Iterator[None]:
     would wait for them first.
     """
     before = signal.getsignal(signal.SIGINT)
-    # Whoever runs in the background ignores it, and only the main thread can say what is done.
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         _running.end()
-        before(number, frame)
+        if callable(before):
+            before(number, frame)
 
+    # What a script runs in the background ignores it, and only the main thread can say what is done.
+    listens = callable(before) and threading.current_thread() is threading.main_thread()
     with _guard():
         # What was interrupted stays so until the next time: threads may have more to do than anyone waits for.
         _running.ended = False
-        signal.signal(signal.SIGINT, interrupt)
+        if listens:
+            signal.signal(signal.SIGINT, interrupt)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            if listens:
+                signal.signal(signal.SIGINT, before)
 
 
 class _Running:
