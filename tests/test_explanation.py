@@ -304,7 +304,11 @@ class Elsewhere(SceneGraphExtractor):
 
     def extract(self, images: list[Tensor], *, masks: bool = False, gradient: bool = False) -> list[SceneGraph]:
         assert {image.device.type for image in images} == {"meta"}
-        return stub_extractor().extract(list(IMAGES), masks=masks)
+        # Nothing but its size is left of an image there.
+        return stub_extractor().extract([UNLIKE[image.shape] for image in images], masks=masks)
+
+
+UNLIKE = {image.shape: image for image in (stub_images(1)[0], stub_images(1, seed=1, size=(8, 16))[0])}
 
 
 def test_images_are_brought_to_where_a_given_extractor_is() -> None:
@@ -313,10 +317,11 @@ def test_images_are_brought_to_where_a_given_extractor_is() -> None:
         "extractor": Elsewhere(stub.segmenter, stub.relation_model, stub.encoder),
         "relation_similarity": KNOWN,
     }
-    explanation = explain(*IMAGES, **parts, device="meta")
+    preds, target = UNLIKE.values()
+    explanation = explain(preds, target, **parts, device="meta")
     assert explanation.preds_image.device.type == "cpu"
     scorer = Scorer(**parts)
-    assert scorer([IMAGES[0]], [IMAGES[1]], "meta") == [explanation.score]
+    assert scorer([preds], [target], "meta") == [explanation.score]
 
 
 def test_a_metric_explains_by_a_given_extractor_wherever_the_metric_is() -> None:

@@ -319,13 +319,9 @@ def explain_pairs(
     *recons, original = float_images(checked, scorer.data_range)
     networks = scorer.networks.on(device)
     extractor = networks.extractor
-    target_graph: SceneGraph | None = None
+    [target_graph] = extractor.extract(to_device([original], device), masks=True)
     for recon in recons:
-        if target_graph is None:
-            # A pair goes through the networks in one pass.
-            graph, target_graph = extractor.extract(to_device([recon, original], device), masks=True)
-        else:
-            [graph] = extractor.extract(to_device([recon], device), masks=True)
+        [graph] = extractor.extract(to_device([recon], device), masks=True)
         yield Explanation(
             preds=graph,
             target=target_graph,

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from stub_extractor import AboveRelations
+from stub_extractor import AboveRelations, stub_preset
 from torch import Tensor
 
-from torchmetrics_sess import release_networks
 from torchmetrics_sess.stages import Segmentation
 
 pytestmark = pytest.mark.usefixtures("stub_networks")
@@ -40,14 +39,14 @@ def test_it_draws_one_image(sess: Sess, image_folders: tuple[Path, Path], tmp_pa
 
 
 @pytest.fixture
-def equal_relations(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    release_networks()
+def equal_relations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stub_extractor.AboveRelations", EqualRelations)
-    yield
-    release_networks()
+    # Networks of another label are no others' that are still in use.
+    preset = stub_preset("equal relations")
+    monkeypatch.setattr("torchmetrics_sess.scoring.scorer.load_preset", lambda name, overrides: preset)
 
 
-@pytest.mark.usefixtures("equal_relations")
+@pytest.mark.usefixtures("stub_networks", "equal_relations")
 @pytest.mark.parametrize(("pieces", "what"), [([], "object"), (["--pieces"], "node")])
 def test_it_says_what_is_pointed_at(
     sess: Sess, image_folders: tuple[Path, Path], tmp_path: Path, pieces: list[str], what: str

@@ -35,6 +35,9 @@ class Folder:
         # What others write is seen when the folder is looked through.
         self._bytes: int | None = None
         self._failed = self._full = False
+        # Whoever asks for less than there is has it at once.
+        with suppress(OSError):
+            self._make_room()
 
     def get(self, key: str) -> SceneGraph | None:
         """Return the graph of a key, if it is kept and what it was."""
@@ -65,7 +68,7 @@ class Folder:
                 part.replace(self._path / _file(key))
             finally:
                 part.unlink(missing_ok=True)
-            if self.make_room(len(content)) and not self._full:
+            if self._make_room(len(content)) and not self._full:
                 self._full = True
                 warnings.warn(
                     f"the cache of target graphs in {self._path} is full at {self._limit / 2**20:.4g} MiB: where more "
@@ -78,7 +81,7 @@ class Folder:
                 warnings.warn(f"scene graphs cannot be kept in {self._path} any more: {error}", stacklevel=2)
             self._failed = True
 
-    def make_room(self, written: int = 0) -> bool:
+    def _make_room(self, written: int = 0) -> bool:
         """Remove the least recently used graphs if there is more than there may be, and say whether that was so.
 
         Args:

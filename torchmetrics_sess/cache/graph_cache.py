@@ -63,13 +63,7 @@ class GraphCache:
         if place is not True and not isinstance(place, str | Path):
             raise TypeError(f"`cache_targets` must be True, False or a folder, got {place!r} ({type(place).__name__})")
         limit = int(size_mib * 2**20)
-        if place is True:
-            self.__setstate__(Memory(limit))
-            return
-        folder = Folder(open_folder(place), limit)
-        # Whoever asks for less than there is has it at once.
-        folder.make_room()
-        self.__setstate__(folder)
+        self.__setstate__(Memory(limit) if place is True else Folder(open_folder(place), limit))
 
     def keys(self, images: Sequence[Tensor], recipe: str) -> list[str]:
         """Return the keys of images: digests of their pixels, as they are handed in, and of ``recipe``.

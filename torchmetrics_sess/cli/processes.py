@@ -28,7 +28,8 @@ T = TypeVar("T")
 _DIED = "another process of this run has ended before its time; the same command goes on from here"
 
 # The first process of ``sess --devices`` tells those that it starts what torchrun would, and this beside it.
-_OURSELVES = "SESS_DEVICES"
+_OURS = "_TORCHMETRICS_SESS_STARTED"
+_OURSELVES = "sess"
 
 # The first exchange has to wait for whoever loads networks, or even downloads them.
 _PATIENCE = timedelta(days=1)
@@ -185,7 +186,7 @@ def _started_by_torchrun() -> _Started | None:
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         return None
     return _Started(
-        _OURSELVES if _OURSELVES in os.environ else "torchrun",
+        _OURSELVES if _OURS in os.environ else "torchrun",
         rank=_number("RANK"),
         count=_number("WORLD_SIZE"),
         local_rank=_number("LOCAL_RANK", 0),
@@ -260,7 +261,7 @@ def _start(device: torch.device, devices: int) -> Processes:
         "MASTER_PORT": str(store.port),
         "WORLD_SIZE": str(devices),
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
-        _OURSELVES: str(devices),
+        _OURS: "1",
     }
     others = {
         str(rank): subprocess.Popen(  # noqa: S603

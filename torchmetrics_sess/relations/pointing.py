@@ -125,14 +125,11 @@ def relate_objects(extractor: SceneGraphExtractor, image: Tensor) -> SceneGraph:
     with full_precision(prepared.device):
         shown = limit_width(prepared, extractor.max_width)
         segmentation = extractor.segmenter([shown])[0]
-        in_pieces = segmentation.masks.dtype != torch.bool
-        if in_pieces:
+        if _is_in_pieces(segmentation):
             segmentation = _join(extractor, shown, segmentation)
-        [relations] = extractor.relation_model([segmentation])
-        if in_pieces:
-            relations = dataclasses.replace(relations, valid=segmentation.valid)
+        relations = _relate(extractor, segmentation)
         [graph] = extractor.describe([shown], [segmentation], [relations], masks=True)
-    return graph if in_pieces else object_graph(graph)
+    return graph if _is_in_pieces(segmentation) else object_graph(graph)
 
 
 def relate_points(
@@ -184,9 +181,7 @@ def relate_points(
         scale = torch.tensor([shown.shape[2] / width, shown.shape[1] / height])
         places = torch.tensor(points, dtype=torch.float32) * scale
         segmentation, pointed = _segment(extractor, shown, places, pieces)
-        [relations] = extractor.relation_model([segmentation])
-        if segmentation.masks.dtype != torch.bool and not pieces:
-            relations = dataclasses.replace(relations, valid=segmentation.valid)
+        relations = _relate(extractor, segmentation)
         probabilities = model.probabilities(segmentation)
         relations = _with_all_of(relations, probabilities, pointed)
         [graph] = extractor.describe([shown], [segmentation], [relations], masks=True)
@@ -205,8 +200,7 @@ def _segment(
     if isinstance(extractor.segmenter, SamSegmenter):
         return _prompt(extractor.segmenter, image, places)
     segmentation = extractor.segmenter([image])[0]
-    # Objects have edges; how far a pixel belongs to a mask is told of pieces alone.
-    if segmentation.masks.dtype != torch.bool and not pieces:
+    if _is_in_pieces(segmentation) and not pieces:
         segmentation = _join(extractor, image, segmentation)
     masks = segmentation.masks[0]
     if masks.dtype != torch.bool:
@@ -214,6 +208,17 @@ def _segment(
     return segmentation, [
         _smallest_at(masks & segmentation.valid[0][:, None, None], place) for place in places.tolist()
     ]
+
+
+def _is_in_pieces(segmentation: Segmentation) -> bool:
+    # Objects have edges; how far a pixel belongs to a mask is told of pieces, and of what they are joined to, alone.
+    return segmentation.masks.dtype != torch.bool
+
+
+def _relate(extractor: SceneGraphExtractor, segmentation: Segmentation) -> Relations:
+    """Ask how objects relate; where they share out the image, those without any relation stay too."""
+    [relations] = extractor.relation_model([segmentation])
+    return dataclasses.replace(relations, valid=segmentation.valid) if _is_in_pieces(segmentation) else relations
 
 
 def _join(extractor: SceneGraphExtractor, image: Image, segmentation: Segmentation) -> Segmentation:
